@@ -1,0 +1,58 @@
+"""guerdon: turn feedback into rewards you can trust, and improve anything that generates against them.
+
+The rooms: ``core`` (the types), ``policies``, ``samplers``, ``rewards``, ``transforms``, ``selection``, ``advantages``,
+``objectives``, ``run`` (plan and loop), ``audit``, ``tasks``, ``testing``. Names below load on first use, so that
+``import guerdon`` needs no torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_LAZY = {
+    "Batch": "core",
+    "Items": "core",
+    "Pairs": "core",
+    "PolicyOutput": "core",
+    "RewardOutput": "core",
+    "Rollout": "core",
+    "Streams": "core",
+    "GuerdonError": "core.errors",
+    "Plan": "run",
+    "Result": "run",
+    "lazy": "run",
+}
+_ROOMS = (
+    "advantages",
+    "audit",
+    "core",
+    "objectives",
+    "policies",
+    "rewards",
+    "run",
+    "samplers",
+    "selection",
+    "tasks",
+    "testing",
+    "transforms",
+)
+__all__ = ["__version__", *_LAZY, *_ROOMS]
+
+if TYPE_CHECKING:
+    from guerdon.core import Batch, Items, Pairs, PolicyOutput, RewardOutput, Rollout, Streams
+    from guerdon.core.errors import GuerdonError
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(importlib.import_module(f"guerdon.{_LAZY[name]}"), name)
+    if name in _ROOMS:
+        return importlib.import_module(f"guerdon.{name}")
+    raise AttributeError(f"module 'guerdon' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

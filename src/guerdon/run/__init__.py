@@ -1,0 +1,10 @@
+"""A run: the plan, the loop, the learners, and what is left on disk."""
+
+from guerdon.core.protocols import Due, Term
+from guerdon.run.execute import Result, load_policy, run
+from guerdon.run.optim import AdamW
+from guerdon.run.plan import Evaluation, Plan, Scoring, Stop
+from guerdon.run.spec import Lazy, lazy
+from guerdon.run.train import Train
+
+__all__ = ["AdamW", "Due", "Evaluation", "Lazy", "Plan", "Result", "Scoring", "Stop", "Term", "Train", "lazy", "load_policy", "run"]

@@ -1,0 +1,100 @@
+"""Whether the parts of a plan fit together, found out before any compute."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from guerdon.core.errors import PlanError, nearest
+from guerdon.run.plan import Plan
+
+if TYPE_CHECKING:
+    from guerdon.run.live import Run
+
+
+def _advantages(plan: Plan) -> list[Any]:
+    if plan.advantage is None:
+        return []
+    return list(plan.advantage.values()) if isinstance(plan.advantage, dict) else [plan.advantage]
+
+
+def _objectives(plan: Plan) -> list[tuple[str, Any]]:
+    return [(n, t) for n, spec in plan.learners.items() if hasattr(spec, "all_terms") for t in spec.all_terms()]
+
+
+def needs_of(plan: Plan) -> frozenset[str]:
+    """Everything that some part of the plan reads."""
+    parts = [*plan.transforms, *plan.select, *_advantages(plan), *(t.objective for _, t in _objectives(plan))]
+    return frozenset().union(*(getattr(p, "needs", frozenset()) for p in parts))
+
+
+def check_plan(plan: Plan) -> None:
+    """What can be told without building anything.
+
+    Raises:
+        PlanError: one line that names the part, what it needs and what to add.
+    """
+    needs = needs_of(plan)
+    if not plan.learners:
+        raise PlanError("plan.learners is empty: add one, such as {'policy': Train(objectives.PolicyGradient())}")
+    if plan.steps < 1:
+        raise PlanError(f"plan.steps must be at least 1, got {plan.steps}")
+    for part in [*plan.transforms, *_advantages(plan), *(t.objective for _, t in _objectives(plan))]:
+        name = type(part).__name__
+        wanted = getattr(part, "needs", frozenset())
+        reference = getattr(part, "reference", "reference")
+        if "reference" in wanted and reference not in plan.references:
+            raise PlanError(f"{name} compares with a reference, and the plan has none named {reference!r}: "
+                            f"add references: {{{reference}: policies.Frozen}}")  # fmt: skip
+        critic = getattr(part, "critic", "critic")
+        if "values" in wanted and critic not in plan.critics:
+            raise PlanError(f"{name} reads a critic, and the plan has none named {critic!r}: add critics: {{{critic}: policies.OwnTrunk}} "
+                            f"and a learner {{use: run.Train, of: {critic}, terms: objectives.ValueLoss}}")  # fmt: skip
+    if "advantage" in needs and plan.advantage is None:
+        raise PlanError("an objective reads advantages, and plan.advantage is not set: add advantage: advantages.GroupNorm")
+    if "pairs" in needs and not any("pairs" in getattr(s, "gives", ()) for s in plan.select):
+        raise PlanError("an objective learns from pairs, and nothing in plan.select makes them: add select: [selection.BestVsWorst]")
+    sampled = not getattr(plan.sampler, "columns", ())
+    if plan.reward is None and (sampled or _advantages(plan)):
+        raise PlanError("plan.reward is not set, and the sampled rows have nothing to be judged by")
+    if not sampled and "exact_logp" in needs:
+        raise PlanError("a ratio objective needs the log-probs of the policy that acted; recorded rows (samplers.Given) have none")
+    for name, term in _objectives(plan):
+        if term.advantage != "main" and (not isinstance(plan.advantage, dict) or term.advantage not in plan.advantage):
+            known = list(plan.advantage) if isinstance(plan.advantage, dict) else ["main"]
+            raise PlanError(f"learner {name!r} reads advantage {term.advantage!r}; {nearest(term.advantage, known)}")
+    for name, spec in plan.learners.items():
+        network = getattr(spec, "of", "policy")
+        if network != "policy" and network not in plan.critics:
+            raise PlanError(f"learner {name!r} trains {network!r}; {nearest(network, ['policy', *plan.critics])}")
+    if plan.stop.kl is not None and "reference" not in plan.references:
+        raise PlanError("stop.kl needs references: {reference: policies.Frozen}")
+    if plan.stop.patience is not None and plan.evaluation is None:
+        raise PlanError("stop.patience needs an evaluation")
+
+
+def check_run(run: Run) -> None:
+    """What needs the built policy.
+
+    Raises:
+        PlanError: for an objective that the policy cannot serve, or a parameter with two learners.
+    """
+    needs = run.needs()
+    likelihood = run.policy.likelihood
+    if likelihood == "none" and needs & {"logp", "exact_logp"}:
+        raise PlanError("the policy is a black box without log-probs; gradient objectives cannot train it")
+    if likelihood == "bound" and "exact_logp" in needs:
+        raise PlanError("a ratio objective needs exact log-probs, and this policy has only a bound on them")
+    if "exact_logp" in needs and "old" not in needs and low_precision(run.policy):
+        raise PlanError("in low precision the sampler's and the trainer's log-probs differ: "
+                        "set truncate on the objective, such as {use: objectives.PolicyGradient, truncate: 2.0}")  # fmt: skip
+    owner: dict[int, str] = {}
+    for name, learner in run.learners.items():
+        for parameter in getattr(learner, "parameters", ()):
+            if owner.setdefault(id(parameter), name) != name:
+                raise PlanError(f"learners {owner[id(parameter)]!r} and {name!r} train the same parameters: make them two Terms of one Train")
+
+
+def low_precision(policy: Any) -> bool:
+    import torch
+
+    return any(p.dtype in (torch.bfloat16, torch.float16) for p in policy.parameters())

@@ -1,0 +1,90 @@
+"""The figures of one draw, and how a few of its rows are shown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from guerdon.audit.measures import distinct_n
+from guerdon.core import Batch, RewardOutput, Rollout, by_group
+
+
+def masked_mean(x: Tensor, mask: Tensor) -> float:
+    return float(x[mask].double().mean()) if bool(mask.any()) else float("nan")
+
+
+def reward_metrics(reward: RewardOutput, prefix: str = "reward") -> dict[str, float]:
+    """Moments over the rows that could be scored, and how many could."""
+    out = {f"{prefix}/ok": float(reward.ok.double().mean())}
+    total = reward.total[reward.ok].double()
+    if len(total):
+        out |= {f"{prefix}/mean": float(total.mean()), f"{prefix}/std": float(total.std(unbiased=False)),
+                f"{prefix}/min": float(total.min()), f"{prefix}/max": float(total.max())}  # fmt: skip
+        out |= {f"part/{k}": float(v[reward.ok].double().mean()) for k, v in reward.parts.items()}
+    return out
+
+
+def rollout_metrics(rollout: Rollout, reference: Tensor | None, entropy: Tensor | None = None) -> dict[str, float]:
+    """Length, ending, diversity and, where they are known, KL to the reference and entropy."""
+    mask = rollout.mask
+    out = {"length": float(mask.sum(1).double().mean()), "terminal": float(rollout.terminal.double().mean())}
+    if rollout.actions.dim() == 2 and not rollout.actions.is_floating_point():
+        rows = [a[m].tolist() for a, m in zip(rollout.actions.cpu(), mask.cpu(), strict=True)]
+        out |= {f"distinct_{n}": distinct_n(rows, n) for n in (1, 2)}
+    if reference is not None and rollout.logp is not None:
+        ratio = torch.where(mask, rollout.logp - reference, torch.zeros_like(reference)).double()
+        out["kl"] = float(ratio.sum(1).mean())  # unbiased for samples of the policy itself
+        out["kl_step"] = masked_mean(ratio, mask)
+    if entropy is not None:
+        out["entropy"] = masked_mean(entropy, mask)
+    elif rollout.logp is not None and "entropy" not in out:
+        out["entropy"] = -masked_mean(rollout.logp, mask)  # sampled estimate: the mean surprise of what was drawn
+    return out
+
+
+def draw_metrics(batch: Batch) -> dict[str, float]:
+    reference = batch.refs.get("reference")
+    out = reward_metrics(batch.raw) | rollout_metrics(batch.rollout, reference.logp if reference is not None else None)
+    ok = batch.reward.ok
+    if bool(ok.any()) and not torch.equal(batch.reward.total, batch.raw.total):
+        out["shaped/mean"] = float(batch.reward.total[ok].double().mean())
+    group, n = by_group(batch.rollout.group)
+    if n < len(batch):
+        out["groups/dead"] = dead_groups(group, n, batch.raw)
+    return out
+
+
+def dead_groups(group: Tensor, n: int, reward: RewardOutput) -> float:
+    """Fraction of groups whose ok rewards are all equal."""
+    low = torch.full((n,), float("inf"), dtype=torch.double)
+    total = reward.total.double()
+    low = low.scatter_reduce(0, group[reward.ok], total[reward.ok], "amin")
+    high = torch.full((n,), -float("inf"), dtype=torch.double).scatter_reduce(0, group[reward.ok], total[reward.ok], "amax")
+    return float((high <= low).double().mean())
+
+
+def show_samples(batch: Batch, n: int, held_out: RewardOutput | None = None) -> list[dict[str, Any]]:
+    """Up to ``n`` rows, one from each group first, as plain data."""
+    group, _ = by_group(batch.rollout.group)
+    seen: dict[int, int] = {}
+    order = []
+    for k, g in enumerate(group.tolist()):
+        seen[g] = seen.get(g, 0) + 1
+        order.append((seen[g], k))
+    rows = [k for _, k in sorted(order)[:n]]
+    raw = batch.raw
+    return [{
+        "context": shown(batch.rollout.contexts[k]), "output": shown(batch.rollout.outputs[k]), "ok": bool(raw.ok[k]),
+        "reward": float(raw.total[k]) if raw.ok[k] else None, "reason": raw.reason[k],
+        "held_out": float(held_out.total[k]) if held_out is not None and held_out.ok[k] else None,
+        "parts": {p: float(v[k].sum()) for p, v in raw.parts.items()},
+    } for k in rows]  # fmt: skip
+
+
+def shown(value: Any) -> str:
+    """What a reader sees of a context or an output."""
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return "\n".join(f"{m.get('role', '')}: {m.get('content', '')}" for m in value)
+    return value if isinstance(value, str) else str(value.tolist() if isinstance(value, Tensor) else value)

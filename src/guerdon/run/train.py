@@ -1,0 +1,168 @@
+"""Train: the learner of anything with a ``forward`` over rollouts, policies and critics alike."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from guerdon.core import Batch, Due, Objective, PlanError, PolicyOutput, Rollout, Streams, Term
+from guerdon.core.reduce import components, denominator, micro_batches, reduce
+from guerdon.run.optim import AdamW, load_optimizer_state, optimizer_state
+
+
+@dataclass(frozen=True)
+class Train:
+    """Gradient steps on one network, from every draw.
+
+    Args:
+        terms: An objective, a Term, or several of them: summed, under one optimiser step.
+        optim: How weights move.
+        of: What is trained: ``"policy"`` or a critic's name.
+        epochs: Passes over each draw.
+        minibatches: Optimiser steps per pass.
+        rows: Rows computed at once (None: all); changes memory and speed, never the gradient.
+        max_grad_norm: Gradients are scaled down to this norm (None: never).
+        due: When this learner learns.
+    """
+
+    terms: Any
+    optim: AdamW = AdamW()
+    of: str = "policy"
+    epochs: int = 1
+    minibatches: int = 1
+    rows: int | None = None
+    max_grad_norm: float | None = 1.0
+    due: Due = Due()
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.minibatches < 1:
+            raise PlanError("Train: epochs and minibatches must be at least 1")
+        if self.rows is not None and self.rows < 1:
+            raise PlanError(f"Train: rows must be at least 1, got {self.rows}")
+
+    def all_terms(self) -> tuple[Term, ...]:
+        many: Sequence[Any] = self.terms if isinstance(self.terms, tuple | list) else (self.terms,)
+        return tuple(t if isinstance(t, Term) else Term(t) for t in many)
+
+    def build(self, network: nn.Module) -> Trainer:
+        return Trainer(self, network)
+
+
+class Trainer:
+    """A ``Train`` at work: it holds the optimiser and nothing else that lasts."""
+
+    def __init__(self, spec: Train, network: nn.Module):
+        self.spec, self.network, self.due = spec, network, spec.due
+        self.terms = spec.all_terms()
+        named = [(n, p) for n, p in network.named_parameters() if p.requires_grad]
+        self.names, self.parameters = [n for n, _ in named], [p for _, p in named]
+        if not named:
+            raise PlanError(f"learner of {spec.of!r}: it has no trainable parameters")
+        self.optimizer = spec.optim.build(self.parameters)
+        wants = {"value" if n == "value" else "entropy" for t in self.terms for n in t.objective.needs & {"value", "entropy"}}
+        if any({"logp", "exact_logp"} & t.objective.needs for t in self.terms):
+            wants.add("logp")
+        self.wants = tuple(sorted(wants or {"logp"}))
+
+    def update(self, batch: Batch, run: Any) -> dict[str, float]:
+        """All optimiser steps of one draw; the figures for the log."""
+        rate = self.spec.optim.rate(batch.progress)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        figures = _Figures()
+        first = True
+        for epoch in range(self.spec.epochs):
+            for part in self._minibatches(batch, run.streams.fork("minibatch", run.step, epoch)):
+                self._step(part, figures, measure_mismatch=first)
+                first = False
+        return {**figures.mean(), "lr": rate}
+
+    def _minibatches(self, batch: Batch, streams: Streams) -> Iterator[Batch]:
+        if self.spec.minibatches == 1:
+            yield batch
+            return
+        label = components(batch, [t.objective.unit for t in self.terms])
+        units = label.unique()
+        units = units[streams("order").permutation(len(units))]
+        for chosen in units.chunk(self.spec.minibatches):
+            yield batch[torch.isin(label, chosen)]
+
+    def _step(self, part: Batch, figures: _Figures, measure_mismatch: bool) -> None:
+        totals = [denominator(part, t.objective.unit, t.over, t.rows) for t in self.terms]
+        if not any(totals):
+            figures.add("skipped/empty", 1.0)
+            return
+        self.optimizer.zero_grad(set_to_none=True)
+        sums: dict[str, float] = defaultdict(float)
+        for micro in micro_batches(part, [t.objective.unit for t in self.terms], self.spec.rows):
+            new: PolicyOutput = self.network(micro.rollout, want=self.wants)
+            loss = self._loss(new, micro, totals, sums)
+            if loss.requires_grad:
+                loss.backward()
+            figures.watch(new, micro, measure_mismatch, self.terms)
+        norm = nn.utils.clip_grad_norm_(self.parameters, self.spec.max_grad_norm or math.inf)
+        if not torch.isfinite(norm):  # one poisoned step would destroy the weights; it is counted, not hidden
+            figures.add("skipped/not_finite", 1.0)
+            return
+        self.optimizer.step()
+        figures.add("grad_norm", float(norm))
+        for name, value in sums.items():
+            figures.add(name, value)
+
+    def _loss(self, new: PolicyOutput, micro: Batch, totals: list[float], sums: dict[str, float]) -> Tensor:
+        loss = torch.zeros((), device=micro.weight.device)
+        for term, total in zip(self.terms, totals, strict=True):
+            view, objective = term.view(micro), term.objective
+            value = reduce(objective(new, view), view, total, objective.unit, term.over, term.rows)
+            name = "loss" if len(self.terms) == 1 else f"loss/{_short(objective)}"
+            sums[name] += float(value.detach())
+            loss = loss + term.weight * value
+        return loss
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"optimizer": optimizer_state(self.optimizer, self.names)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        load_optimizer_state(self.optimizer, self.names, state["optimizer"])
+
+
+def _short(objective: Objective) -> str:
+    return type(objective).__name__.lower()
+
+
+class _Figures:
+    """Running means and maxima of what a learner reports."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, list[float]] = defaultdict(list)
+
+    def add(self, name: str, value: float) -> None:
+        self.values[name].append(value)
+
+    def watch(self, new: PolicyOutput, micro: Batch, mismatch: bool, terms: Sequence[Term]) -> None:
+        rollout, weight = micro.rollout, int(micro.rollout.mask.sum())
+        if mismatch and new.logp is not None and has_behaviour_logp(rollout) and weight:
+            gap = (new.logp.detach() - rollout.logp).abs()[rollout.mask]  # type: ignore[operator]
+            self.add("mismatch/max", float(gap.max()))
+            self.add("mismatch/mean", float(gap.mean()))
+        for term in terms:
+            describe = getattr(term.objective, "describe", None)
+            if describe is not None:
+                with torch.no_grad():
+                    for name, value in describe(new.detach(), term.view(micro)).items():
+                        self.add(name, float(value))
+
+    def mean(self) -> dict[str, float]:
+        return {k: (max(v) if k.endswith("/max") else sum(v) if k.startswith("skipped") else sum(v) / len(v))
+                for k, v in self.values.items()}  # fmt: skip
+
+
+def has_behaviour_logp(rollout: Rollout) -> bool:
+    """Whether every row's log-probs are those of the policy that acted (recorded rows have none)."""
+    return rollout.logp is not None and all(b.engine != "recorded" for b in rollout.behaviour)

@@ -1,0 +1,55 @@
+"""Group: n samples for each of some contexts, scored while the next ones are drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from guerdon.core import Items, PlanError, RewardOutput, Rollout
+from guerdon.core.protocols import Draw
+
+
+@dataclass(frozen=True)
+class Group:
+    """``n`` samples for each of ``contexts`` contexts.
+
+    Args:
+        contexts: Contexts per draw.
+        n: Samples per context.
+        chunk: Contexts sampled at once (None: all). A reward on single rows or groups scores one chunk while the policy samples
+            the next; results do not depend on it.
+        controls: How to act: ``max_tokens``, ``temperature``, ``top_p`` ...
+    """
+
+    contexts: int = 8
+    n: int = 8
+    chunk: int | None = None
+    controls: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("contexts", "n"):
+            if getattr(self, name) < 1:
+                raise PlanError(f"Group: {name} must be at least 1, got {getattr(self, name)}")
+        if self.chunk is not None and self.chunk < 1:
+            raise PlanError(f"Group: chunk must be at least 1, got {self.chunk}")
+
+    def __call__(self, draw: Draw) -> tuple[Rollout, RewardOutput]:
+        return sample_and_score(draw, draw.items(self.contexts), self.n, self.controls, self.chunk)
+
+
+def sample_and_score(
+    draw: Draw, items: Items, n: int, controls: Mapping[str, Any], chunk: int | None
+) -> tuple[Rollout, RewardOutput]:
+    """Rollouts of all items with their rewards; chunks are scored in the background where the reward's scope allows."""
+    parts = [items[i] for i in torch.arange(len(items)).split(chunk or len(items))]
+    if draw.scope == "batch":
+        rollout = Rollout.cat([draw.sample(p, n, **controls) for p in parts])
+        return rollout, draw.score(rollout).result()
+    rollouts, pending = [], []
+    for part in parts:
+        rollouts.append(draw.sample(part, n, **controls))
+        pending.append(draw.score(rollouts[-1]))
+    return Rollout.cat(rollouts), RewardOutput.cat([p.result() for p in pending])

@@ -1,0 +1,32 @@
+"""WithGreedy: a greedy answer beside the sampled ones, as a baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from guerdon.core import RewardOutput, Rollout
+from guerdon.core.protocols import Draw
+
+
+@dataclass(frozen=True)
+class WithGreedy:
+    """As ``Group``, with the reward of each context's greedy answer in ``info["baseline"]`` (ReMax, arXiv:2310.10505).
+
+    The greedy rows are scored and dropped. A row whose greedy answer could not be scored fails.
+    """
+
+    contexts: int = 8
+    n: int = 1
+    controls: Mapping[str, Any] = field(default_factory=dict)
+
+    def __call__(self, draw: Draw) -> tuple[Rollout, RewardOutput]:
+        items = draw.items(self.contexts)
+        rollout = draw.sample(items, self.n, **self.controls)
+        greedy = draw.sample(items, 1, **{**self.controls, "temperature": 0.0})
+        sampled, baseline = draw.score(rollout), draw.score(greedy).result()
+        reward = sampled.result()
+        again = baseline[[k for k in range(len(items)) for _ in range(self.n)]]
+        reason = [r or (f"baseline: {b}" if b else "") for r, b in zip(reward.reason, again.reason, strict=True)]
+        return rollout.replace(info={**rollout.info, "baseline": again.total}), reward.replace(ok=reward.ok & again.ok, reason=reason)

@@ -1,0 +1,16 @@
+"""Contracts that every atom meets, as functions anyone can run on their own policies, rewards, transforms and objectives.
+
+``example_policies()`` and its siblings give tiny instances by name; the project's own tests iterate over them, so an atom that
+is added to its list is held to every contract.
+"""
+
+from guerdon.testing._base import ContractError
+from guerdon.testing._check_atoms import check_advantage, check_learner, check_objective, check_select, check_transform
+from guerdon.testing._check_policy import check_policy
+from guerdon.testing._check_reward import check_reward
+from guerdon.testing._policies import example_policies
+
+__all__ = [
+    "ContractError", "check_advantage", "check_learner", "check_objective", "check_policy", "check_reward", "check_select",
+    "check_transform", "example_policies",
+]  # fmt: skip

@@ -1,0 +1,215 @@
+"""Three small policies in float64, one for each kind of step: a token, a Gaussian move, an environment step.
+
+They are references: short enough to read whole, exact enough to hold every objective to closed forms. What they share
+(``_act`` and ``_replay``) is what any policy needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from guerdon.core import Behaviour, Items, Policy, PolicyOutput, Rollout, Streams, gaussian_logp, pad
+from guerdon.core.policy import Want
+
+
+_DTYPES = (torch.long, torch.long, torch.double, torch.double, torch.bool)  # cell, action, logp, reward, done
+
+
+def _network(inputs: int, outputs: int, seed: int, width: int = 16) -> nn.Sequential:
+    layers = nn.Sequential(nn.Linear(inputs, width), nn.Tanh(), nn.Linear(width, outputs)).double()
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for p in layers.parameters():
+            p.copy_(0.4 * torch.randn(p.shape, generator=generator, dtype=p.dtype))
+    return layers
+
+
+def _finish(logp: Tensor, entropy: Tensor, value: Tensor, mask: Tensor, lengths: Tensor, want: Collection[Want]) -> PolicyOutput:
+    zero = logp.new_zeros(())
+    behind = torch.arange(mask.shape[1] + 1) > lengths[:, None]
+    return PolicyOutput(
+        logp=torch.where(mask, logp, zero) if "logp" in want else None,
+        entropy=torch.where(mask, entropy, zero) if "entropy" in want else None,
+        value=torch.where(behind, zero, value) if "value" in want else None,
+    )
+
+
+class TinyText(Policy):
+    """A language model that sees its last two tokens; ids 0 .. vocab-1, id 0 ends the answer. Contexts are lists of ids."""
+
+    def __init__(self, vocab: int = 7, seed: int = 0):
+        super().__init__()
+        self.vocab = vocab
+        self.net = _network(2 * vocab, vocab, seed)
+        self.head = _network(2 * vocab, 1, seed + 1)
+
+    def _features(self, before: Tensor) -> Tensor:
+        """[..., 2] last two ids (-1: none) to one-hot features."""
+        return nn.functional.one_hot(before + 1, self.vocab + 1)[..., 1:].flatten(-2).double()
+
+    @torch.no_grad()
+    def sample(self, items: Items, n: int = 1, *, streams: Streams, max_tokens: int = 6, temperature: float = 1.0) -> Rollout:  # type: ignore[override]
+        rows, uid = items.repeat(n), streams.samples(items.uid, n)
+        uniform = streams("token", uid).uniform(max_tokens)
+        ids, logps, masks, ended = [], [], [], []
+        for k, prompt in enumerate(rows.contexts):
+            row, logp = list(prompt), [0.0] * len(prompt)
+            for t in range(max_tokens):
+                before = torch.tensor([-1, -1, *row][-2:])
+                lp = (self.net(self._features(before)) / temperature).log_softmax(-1)
+                token = int(torch.searchsorted(lp.exp().cumsum(0), uniform[k, t]).clamp(max=self.vocab - 1))
+                row.append(token)
+                logp.append(float(lp[token]))
+                if token == 0:
+                    break
+            ids.append(torch.tensor(row))
+            logps.append(torch.tensor(logp, dtype=torch.double))
+            masks.append(torch.arange(len(row)) >= len(prompt))
+            ended.append(row[-1] == 0)
+        return Rollout(
+            contexts=rows.contexts, outputs=[i[m].tolist() for i, m in zip(ids, masks, strict=True)], actions=pad(ids)[0],
+            mask=pad(masks)[0], group=items.uid.repeat_interleave(n), uid=uid, logp=pad(logps)[0], terminal=torch.tensor(ended),
+            behaviour=(Behaviour("tiny-text", self.version, temperature, dtype="float64"),), info=rows.info,
+        ).check()  # fmt: skip
+
+    def forward(self, rollout: Rollout, *, want: Collection[Want] = ("logp",)) -> PolicyOutput:
+        ids = nn.functional.pad(rollout.actions, (2, 0), value=-1)
+        features = self._features(ids.unfold(1, 2, 1))  # [B, T+1, 2 vocab]: state t is what came before action t
+        heat = torch.tensor([b.temperature for b in rollout.behaviour], dtype=torch.double)[rollout.actor]
+        lp = (self.net(features[:, :-1]) / heat[:, None, None]).log_softmax(-1)
+        logp = lp.gather(-1, rollout.actions[..., None])[..., 0]
+        entropy = -(lp.exp() * lp).sum(-1)
+        return _finish(logp, entropy, self.head(features)[..., 0], rollout.mask, rollout.lengths, want)
+
+    def rollout_from(self, items: Items, outputs: Sequence[Any], *, streams: Streams) -> Rollout:
+        ids = [torch.tensor([*c, *o]) for c, o in zip(items.contexts, outputs, strict=True)]
+        masks = [torch.arange(len(i)) >= len(c) for i, c in zip(ids, items.contexts, strict=True)]
+        return Rollout(
+            contexts=items.contexts, outputs=list(outputs), actions=pad(ids)[0], mask=pad(masks)[0], group=items.uid,
+            uid=streams.samples(items.uid, 1), behaviour=(Behaviour("tiny-text", engine="recorded", dtype="float64"),), info=items.info,
+        ).check()  # fmt: skip
+
+
+class GaussianChain(Policy):
+    """A denoiser in the plane: ``steps`` Gaussian moves from noise, the mean of each by a network. Contexts are ignored."""
+
+    def __init__(self, steps: int = 4, std: float = 0.5, seed: int = 0):
+        super().__init__()
+        self.steps, self.std = steps, std
+        self.net = _network(3, 2, seed)
+        self.head = _network(3, 1, seed + 1)
+
+    def _features(self, x: Tensor) -> Tensor:
+        """[B, S, 2] states 0 .. S-1 with their time appended."""
+        time = torch.arange(x.shape[1], dtype=torch.double).expand(x.shape[:2]) / self.steps
+        return torch.cat([x, time[..., None]], -1)
+
+    @torch.no_grad()
+    def sample(self, items: Items, n: int = 1, *, streams: Streams) -> Rollout:  # type: ignore[override]
+        rows, uid = items.repeat(n), streams.samples(items.uid, n)
+        noise = streams("noise", uid).normal(2 * (self.steps + 1)).reshape(len(uid), self.steps + 1, 2)
+        x = [noise[:, 0]]
+        for t in range(self.steps):
+            mean = x[-1] + self.net(self._features(torch.stack(x, 1))[:, -1])
+            x.append(mean + self.std * noise[:, t + 1])
+        states = torch.stack(x, 1)
+        rollout = Rollout(
+            contexts=rows.contexts, outputs=states[:, -1], actions=states[:, 1:], states=states, uid=uid,
+            mask=torch.ones(len(uid), self.steps, dtype=torch.bool), group=items.uid.repeat_interleave(n), info=rows.info,
+            behaviour=(Behaviour("gaussian-chain", self.version, dtype="float64"),),
+        )  # fmt: skip
+        return rollout.replace(logp=self(rollout).logp).check()
+
+    def forward(self, rollout: Rollout, *, want: Collection[Want] = ("logp",)) -> PolicyOutput:
+        assert rollout.states is not None
+        features, std = self._features(rollout.states), torch.tensor(self.std, dtype=torch.double)
+        mean = rollout.states[:, :-1] + self.net(features[:, :-1])
+        logp = gaussian_logp(rollout.actions, mean, std)
+        entropy = (0.5 + 0.5 * torch.log(2 * torch.pi * std.square())).mul(2).expand_as(logp)
+        return _finish(logp, entropy, self.head(features)[..., 0], rollout.mask, rollout.lengths, want)
+
+
+class ControlFragment(Policy):
+    """A softmax policy on a line of cells with persistent environments: a row is a piece of an episode, never across a reset.
+
+    Every item is one environment's slot (its context an int); each call runs ``horizon`` more steps of it. A piece that the
+    horizon cuts is not terminal, and its last state carries the bootstrap value. Environment rewards lie in ``trace["reward"]``.
+    """
+
+    def __init__(self, cells: int = 5, horizon: int = 6, seed: int = 0):
+        super().__init__()
+        self.cells, self.horizon = cells, horizon
+        self.net = _network(cells, 2, seed)
+        self.head = _network(cells, 1, seed + 1)
+        self.where: dict[int, int] = {}
+
+    def _features(self, cell: Tensor) -> Tensor:
+        return nn.functional.one_hot(cell.long(), self.cells).double()
+
+    @torch.no_grad()
+    def sample(self, items: Items, n: int = 1, *, streams: Streams) -> Rollout:  # type: ignore[override]
+        pieces, owner = [], []
+        for k, slot in enumerate(items.contexts):
+            for j in range(n):
+                key = int(slot) * 1000 + j
+                u = streams("action", streams.samples(items.uid[k : k + 1], n)[j]).uniform(self.horizon)[0]
+                cell = self.where.get(key, self.cells // 2)
+                states, actions, logps, gain = [cell], [], [], []
+                for t in range(self.horizon):
+                    lp = self.net(self._features(torch.tensor(cell))).log_softmax(-1)
+                    a = int(u[t] > lp[0].exp())
+                    cell += 1 if a else -1
+                    done = cell in (0, self.cells - 1)
+                    states.append(cell)
+                    actions.append(a)
+                    logps.append(float(lp[a]))
+                    gain.append(1.0 if cell == self.cells - 1 else 0.0)
+                    if done or t == self.horizon - 1:
+                        pieces.append([torch.tensor(v, dtype=d) for v, d in zip((states, actions, logps, gain, done), _DTYPES, strict=True)])
+                        owner.append(k)
+                        cell = self.cells // 2 if done else cell
+                        states, actions, logps, gain = [cell], [], [], []
+                self.where[key] = cell
+        own = torch.tensor(owner)
+        states_, actions_, logps_, gain_, done_ = (list(c) for c in zip(*pieces, strict=True))
+        actions, mask = pad(actions_)
+        first = [sum(o == q for q in owner[:k]) for k, o in enumerate(owner)]
+        uid = torch.stack([streams.samples(items.uid[o : o + 1], f + 1)[f] for o, f in zip(owner, first, strict=True)])
+        return Rollout(
+            contexts=[items.contexts[o] for o in owner], outputs=[s.tolist() for s in states_], actions=actions, mask=mask,
+            states=pad(states_)[0], logp=pad(logps_)[0], group=items.uid[own], uid=uid, terminal=torch.stack(done_),
+            behaviour=(Behaviour("control", self.version, dtype="float64"),), trace={"reward": pad(gain_)[0]},
+            info={k: [v[o] for o in owner] for k, v in items.info.items()},
+        ).check()  # fmt: skip
+
+    def forward(self, rollout: Rollout, *, want: Collection[Want] = ("logp",)) -> PolicyOutput:
+        assert rollout.states is not None
+        features = self._features(rollout.states)
+        lp = self.net(features[:, :-1]).log_softmax(-1)
+        logp = lp.gather(-1, rollout.actions[..., None])[..., 0]
+        return _finish(logp, -(lp.exp() * lp).sum(-1), self.head(features)[..., 0], rollout.mask, rollout.lengths, want)
+
+    def get_extra_state(self) -> dict[str, int]:
+        """The environments' cells travel with the weights, so that a resumed run goes on where it stopped."""
+        return {str(k): v for k, v in self.where.items()}
+
+    def set_extra_state(self, state: dict[str, int]) -> None:
+        self.where = {int(k): v for k, v in state.items()}
+
+
+def example_policies() -> dict[str, tuple[Policy, Items]]:
+    """name -> (a tiny policy, items to sample from); every contract test iterates over them.
+
+    >>> sorted(example_policies())
+    ['control', 'gaussian-chain', 'tiny-text']
+    """
+    uid = Streams(0).uids(3)
+    return {
+        "tiny-text": (TinyText(), Items([[1, 2], [3], [4, 5, 6]], uid)),
+        "gaussian-chain": (GaussianChain(), Items(["a", "b", "c"], uid)),
+        "control": (ControlFragment(), Items([0, 1, 2], uid)),
+    }
