@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-_CHUNK_ELEMENTS = 1 << 22  # logits held at once: 16 MiB in float32
+_CHUNK_ELEMENTS = 1 << 21  # logits held at once: 8 MiB in float32
 
 
 @dataclass(frozen=True)
