@@ -24,7 +24,7 @@ from guerdon.core.protocols import (
     Term,
     Transform,
 )
-from guerdon.core.reduce import components, denominator, micro_batches, reduce, unit_weight
+from guerdon.core.reduction import components, denominator, micro_batches, reduce, unit_weight
 from guerdon.core.reward import Reward, RewardOutput
 from guerdon.core.rollout import Behaviour, Items, Rollout, last_step
 from guerdon.core.rows import Rows

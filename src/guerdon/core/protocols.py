@@ -10,7 +10,7 @@ from torch import Tensor
 
 from guerdon.core.batch import Batch
 from guerdon.core.policy import PolicyOutput
-from guerdon.core.reduce import Over, RowsOf, Unit
+from guerdon.core.reduction import Over, RowsOf, Unit
 from guerdon.core.reward import RewardOutput, Scope
 from guerdon.core.rollout import Items, Rollout
 from guerdon.core.streams import Streams
