@@ -9,7 +9,7 @@ import guerdon
 SOURCE = Path(guerdon.__file__).parent
 FREE = {"systems", "cli", "testing"}  # may use every room
 ALSO = {  # what a room may use besides core
-    "run": {"rewards"},  # a plan names plain functions, which become rewards
+    "run": {"rewards", "audit"},  # plain functions become rewards; a run ends with its report
     "tasks": {"policies", "run"},  # warm starts
 }
 

@@ -46,10 +46,13 @@ def gae(rewards: Tensor, values: Tensor, mask: Tensor, terminal: Tensor, gamma: 
     return torch.stack(columns[::-1], 1) if columns else torch.zeros_like(rewards)
 
 
-def td_lambda_returns(rewards: Tensor, values: Tensor, mask: Tensor, terminal: Tensor, gamma: float = 1.0, lam: float = 0.95) -> Tensor:
-    r"""[B, T] targets for a critic, $G_t = r_t + \gamma \left((1 - \lambda) V_{t'} + \lambda G_{t'}\right)$; arguments as for ``gae``.
+def td_lambda_returns(
+    rewards: Tensor, values: Tensor, mask: Tensor, terminal: Tensor, gamma: float = 1.0, lam: float = 0.95
+) -> Tensor:
+    r"""[B, T] targets for a critic: $G_t = r_t + \gamma \left((1 - \lambda) V_{t'} + \lambda G_{t'}\right)$.
 
-    The same as ``gae`` plus the values. With ``lam=1`` the discounted return, bootstrapped only where a trajectory was cut off.
+    Arguments are those of ``gae``, and the result is ``gae`` plus the values. With ``lam=1`` it is the discounted return,
+    bootstrapped only where a trajectory was cut off.
 
     Example:
         >>> one = torch.ones(1, 3)

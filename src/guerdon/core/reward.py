@@ -83,7 +83,8 @@ class RewardOutput(Rows):
         bad = ~torch.isfinite(self.total)
         for dense in (self.step, self.std, *self.parts.values()):
             if dense is not None:
-                bad = bad | ~torch.isfinite(dense).reshape(len(dense), -1).all(1)
+                finite = torch.isfinite(dense)
+                bad = bad | ~(finite.flatten(1).all(1) if finite.dim() > 1 else finite)
         bad = bad & self.ok
         dead = bad | ~self.ok
 

@@ -4,7 +4,11 @@ from guerdon.core.protocols import Due, Term
 from guerdon.run.execute import Result, load_policy, run
 from guerdon.run.optim import AdamW
 from guerdon.run.plan import Evaluation, Plan, Scoring, Stop
+from guerdon.run.sources import Demonstrations, File, Preferences, Prompts
 from guerdon.run.spec import Lazy, lazy
 from guerdon.run.train import Train
 
-__all__ = ["AdamW", "Due", "Evaluation", "Lazy", "Plan", "Result", "Scoring", "Stop", "Term", "Train", "lazy", "load_policy", "run"]
+__all__ = [
+    "AdamW", "Demonstrations", "Due", "Evaluation", "File", "Lazy", "Plan", "Preferences", "Prompts", "Result", "Scoring", "Stop", "Term",
+    "Train", "lazy", "load_policy", "run",
+]  # fmt: skip

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from guerdon.audit.measures import distinct_n
-from guerdon.core import Batch, RewardOutput, Rollout, by_group
+from guerdon.core import Batch, RewardOutput, Rollout, by_group, returns
 
 
 def masked_mean(x: Tensor, mask: Tensor) -> float:
@@ -48,20 +48,22 @@ def draw_metrics(batch: Batch) -> dict[str, float]:
     reference = batch.refs.get("reference")
     out = reward_metrics(batch.raw) | rollout_metrics(batch.rollout, reference.logp if reference is not None else None)
     ok = batch.reward.ok
+    raw = batch.replace(reward=batch.raw)
+    if batch.raw.step is not None and bool(ok.any()):
+        out["return"] = float(returns(raw)[ok].double().mean())
     if bool(ok.any()) and not torch.equal(batch.reward.total, batch.raw.total):
         out["shaped/mean"] = float(batch.reward.total[ok].double().mean())
     group, n = by_group(batch.rollout.group)
     if n < len(batch):
-        out["groups/dead"] = dead_groups(group, n, batch.raw)
+        out["groups/dead"] = dead_groups(group, n, returns(raw), raw.reward.ok)
     return out
 
 
-def dead_groups(group: Tensor, n: int, reward: RewardOutput) -> float:
-    """Fraction of groups whose ok rewards are all equal."""
-    low = torch.full((n,), float("inf"), dtype=torch.double)
-    total = reward.total.double()
-    low = low.scatter_reduce(0, group[reward.ok], total[reward.ok], "amin")
-    high = torch.full((n,), -float("inf"), dtype=torch.double).scatter_reduce(0, group[reward.ok], total[reward.ok], "amax")
+def dead_groups(group: Tensor, n: int, value: Tensor, ok: Tensor) -> float:
+    """Fraction of groups whose ok rows are all worth the same."""
+    value = value.double()
+    low = torch.full((n,), torch.inf, dtype=torch.double).scatter_reduce(0, group[ok], value[ok], "amin")
+    high = torch.full((n,), -torch.inf, dtype=torch.double).scatter_reduce(0, group[ok], value[ok], "amax")
     return float((high <= low).double().mean())
 
 

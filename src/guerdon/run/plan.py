@@ -119,9 +119,9 @@ class Plan:
     seed: int = 0
     name: str = "run"
 
-    def to_tree(self) -> dict[str, Any]:
-        """Plain data; parts at their defaults are left out."""
-        return {k: v for k, v in to_tree(self).items() if k != "use"}
+    def to_tree(self, *, full: bool = False) -> dict[str, Any]:
+        """Plain data; fields at their defaults are left out unless ``full``."""
+        return {k: v for k, v in to_tree(self, full=full).items() if k != "use"}
 
     @classmethod
     def from_tree(cls, tree: Mapping[str, Any], *, folder: Path | None = None) -> Plan:
@@ -147,14 +147,15 @@ class Plan:
 
     def user_code(self) -> list[str]:
         """Every ``file.py:name`` the plan would execute."""
-        return sorted(set(_user_code(self.to_tree())))
+        return sorted(set(user_code(self.to_tree())))
 
 
-def _user_code(tree: Any) -> list[str]:
+def user_code(tree: Any) -> list[str]:
+    """Every ``file.py:name`` in plain data, before any of it is loaded."""
     if isinstance(tree, str):
         return [tree] if ".py:" in tree and "\n" not in tree else []
     children = tree.values() if isinstance(tree, Mapping) else tree if isinstance(tree, list) else ()
-    return [name for child in children for name in _user_code(child)]
+    return [name for child in children for name in user_code(child)]
 
 
 def read_tree(path: str | Path) -> dict[str, Any]:

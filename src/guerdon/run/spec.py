@@ -78,8 +78,8 @@ def resolve(use: str, where: str = "plan") -> Callable[..., Any]:
 
 
 # ---------------------------------------------------------------- object -> tree
-def to_tree(value: Any) -> Any:
-    """Plain data that ``from_tree`` turns back into an equal object.
+def to_tree(value: Any, *, full: bool = False) -> Any:
+    """Plain data that ``from_tree`` turns back into an equal object; ``full`` writes out fields at their defaults too.
 
     >>> from guerdon.core import Due
     >>> to_tree({"a": (1, 2.5, None)})
@@ -88,18 +88,19 @@ def to_tree(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, Lazy):
-        return {"use": value.use, **to_tree(dict(value.kwargs))}
+        return {"use": value.use, **to_tree(dict(value.kwargs), full=full)}
     if isinstance(value, Mapping):
-        return {str(k): to_tree(v) for k, v in value.items()}
+        return {str(k): to_tree(v, full=full) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [to_tree(v) for v in value]
+        return [to_tree(v, full=full) for v in value]
     if isinstance(value, Path):
         return str(value)
     origin = getattr(value, "origin", None)
     if isinstance(origin, str) and ".py:" in origin:
         return origin
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        tree = {f.name: to_tree(getattr(value, f.name)) for f in dataclasses.fields(value) if f.init and _changed(value, f)}
+    if dataclasses.is_dataclass(value) and type(value).__module__.split(".")[0] == "guerdon":
+        fields = [f for f in dataclasses.fields(value) if f.init and (full or _changed(value, f))]
+        tree = {f.name: to_tree(getattr(value, f.name), full=full) for f in fields}
         if type(value).__module__.startswith("guerdon.core"):
             return tree  # Term, Due: their place in the plan says what they are
         return {"use": name_of(type(value)), **tree} if tree else name_of(type(value))
@@ -145,6 +146,8 @@ def from_tree(tree: Any, expected: Any = Any, where: str = "plan", folder: Path 
         where: Name of the place, for messages.
         folder: Where relative ``file.py:name`` are looked up.
     """
+    if expected is object:  # plain data that only looks like a plan, such as a JSON Schema
+        return tree
     if isinstance(tree, Mapping) and "live" in tree:
         raise PlanError(f"{where}: {tree['live']} was a live Python object; put it into a file and name it as 'file.py:name'")
     if isinstance(tree, Mapping) and "use" in tree:

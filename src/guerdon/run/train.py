@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from guerdon.core import Batch, Due, Objective, PlanError, PolicyOutput, Rollout, Streams, Term
-from guerdon.core.reduce import components, denominator, micro_batches, reduce
+from guerdon.core.reduction import components, denominator, micro_batches, reduce
 from guerdon.run.optim import AdamW, load_optimizer_state, optimizer_state
 
 

@@ -1,0 +1,22 @@
+"""What scores a trajectory. Any callable becomes a reward (``as_reward``, ``load_reward``); ``Scorer`` computes it safely."""
+
+from guerdon.rewards.child import close_pools
+from guerdon.rewards.column import Column
+from guerdon.rewards.format import Format
+from guerdon.rewards.journal import Journal
+from guerdon.rewards.json_schema import JSONSchema
+from guerdon.rewards.keywords import Keywords
+from guerdon.rewards.length import Length
+from guerdon.rewards.lift import Function, as_reward
+from guerdon.rewards.load import load_reward
+from guerdon.rewards.maths import Maths
+from guerdon.rewards.mixture import Mixture
+from guerdon.rewards.regex import Regex
+from guerdon.rewards.rows import recorded
+from guerdon.rewards.scoring import Scorer
+from guerdon.rewards.sentiment import Sentiment
+
+__all__ = [
+    "Column", "Format", "Function", "JSONSchema", "Journal", "Keywords", "Length", "Maths", "Mixture", "Regex", "Scorer",
+    "Sentiment", "as_reward", "close_pools", "load_reward", "recorded",
+]  # fmt: skip

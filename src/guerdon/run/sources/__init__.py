@@ -1,0 +1,8 @@
+"""Where contexts and recorded answers come from. A spec (frozen, as in a plan) says what; ``open(seed)`` makes it run."""
+
+from guerdon.run.sources.cycle import Cycle
+from guerdon.run.sources.file import File
+from guerdon.run.sources.preferences import Demonstrations, Preferences
+from guerdon.run.sources.prompts import Prompts
+
+__all__ = ["Cycle", "Demonstrations", "File", "Preferences", "Prompts"]
