@@ -14,7 +14,7 @@ import hypothesis
 import pytest
 import torch
 
-torch.set_num_threads(2)
+torch.set_num_threads(1)
 hypothesis.settings.register_profile("guerdon", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("guerdon")
 

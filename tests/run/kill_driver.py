@@ -17,13 +17,12 @@ import torch
 
 from guerdon import advantages, objectives, policies, rewards, samplers, transforms
 from guerdon.run import AdamW, Evaluation, Plan, Prompts, Train, lazy, run
-from guerdon.run import checkpoints as checkpoints_module
 from guerdon.run import state as state_module
 from guerdon.run.checkpoints import path_of, steps_of
 from guerdon.run.events import EventLog
 from guerdon.run.live import LiveDraw
 
-PHASES = ("sample", "reward", "update", "checkpoint", "event")
+PHASES = ("sample", "reward", "update", "checkpoint", "renamed", "event")
 
 
 def plan(model: str) -> Plan:
@@ -80,8 +79,8 @@ def arm(phase: str, nth: int) -> None:
         wrap(state_module, "save_file", lambda whole, *a, **k: whole(*a, **k))
     elif phase == "event":
         wrap(EventLog, "write", half_a_line)
-    else:  # everything is written but the note which one is best
-        wrap(checkpoints_module, "write_text", lambda *a, **k: None)
+    else:  # the checkpoint has its name; older ones are not gone yet
+        wrap(state_module, "sync_folder", lambda *a, **k: None)
 
 
 def forked(job) -> int:
@@ -113,10 +112,10 @@ def fingerprint(folder: Path) -> dict[str, str]:
 def main(model: str, folder: Path) -> None:
     status = forked(lambda: run(plan(model), folder / "whole"))
     print(json.dumps({"case": "whole", "status": status, **fingerprint(folder / "whole")}), flush=True)
-    for phase in (*PHASES, "best"):
+    for phase in PHASES:
         target = folder / phase
         statuses = []
-        for k, nth in enumerate((2, 3) if phase in ("checkpoint", "best") else (4, 3)):  # killed twice in the same run
+        for k, nth in enumerate((2, 3) if phase in ("checkpoint", "renamed") else (4, 3)):  # killed twice in the same run
             def killed(nth=nth, resume=k > 0, phase=phase, target=target):
                 arm(phase, nth)
                 run(plan(model), target, resume_run=resume)

@@ -24,7 +24,7 @@ def cases(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("phase", ["sample", "reward", "update", "checkpoint", "event", "best"])
+@pytest.mark.parametrize("phase", ["sample", "reward", "update", "checkpoint", "renamed", "event"])
 def test_a_run_killed_twice_is_the_run_that_was_not(cases, phase):
     whole, killed = cases["whole"], cases[phase]
     assert whole["status"] == 0

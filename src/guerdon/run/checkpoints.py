@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from guerdon.core.errors import RunError
-from guerdon.run.state import load_state, save_state, write_text
+from guerdon.run.evaluate import best_step
+from guerdon.run.state import load_state, save_state
 
 if TYPE_CHECKING:
     from guerdon.run.live import Run
@@ -22,24 +23,15 @@ def path_of(folder: Path, step: int) -> Path:
     return folder / "checkpoints" / f"step-{step:06d}"
 
 
-def best_of(folder: Path) -> int | None:
-    """Step of the best checkpoint, where one is known and still there."""
-    note = folder / "checkpoints" / "best"
-    step = int(note.read_text()) if note.exists() else None
-    return step if step in steps_of(folder) else None
-
-
-def write_checkpoint(run: Run, *, best: bool, keep: int = 2) -> None:
+def write_checkpoint(run: Run, *, keep: int = 2) -> None:
     """The event first, so that the offset in the state covers it; then the state; then old ones go."""
     assert run.folder is not None
     path = path_of(run.folder, run.step)
-    run.events.write("checkpoint", run.step, path=str(path.relative_to(run.folder)), best=best)
+    run.events.write("checkpoint", run.step, path=str(path.relative_to(run.folder)), best=best_step(run) == run.step)
     run.events.sync()
     path.parent.mkdir(parents=True, exist_ok=True)
     save_state(path, run.state_dict())
-    if best:
-        write_text(path.parent / "best", str(run.step))
-    keeping = {*steps_of(run.folder)[-keep:], best_of(run.folder)}
+    keeping = {*steps_of(run.folder)[-keep:], best_step(run)}
     for step in steps_of(run.folder):
         if step not in keeping:
             shutil.rmtree(path_of(run.folder, step), ignore_errors=True)

@@ -77,11 +77,13 @@ class Estimate:
         return self.weights + self.training + max(self.cache, self.activations)
 
     def __str__(self) -> str:
-        low, high = self.seconds
+        low, high = (_time(s) for s in self.seconds)
+        there = f" of {_size(self.available)}" if self.available else ""
+        parts = {"weights": self.weights, "training": self.training, "sampling": self.cache, "activations": self.activations}
         return (
-            f"{_count(self.network.parameters)} parameters, {_count(self.network.trainable)} trained; about {_size(self.memory)} of memory "
-            f"(weights {_size(self.weights)}, training {_size(self.training)}, sampling {_size(self.cache)}, activations {_size(self.activations)})"
-            f"{f' of {_size(self.available)}' if self.available else ''}; {self.flops:.1e} FLOPs a draw; {_time(low)} to {_time(high)} on {self.device}"
+            f"{_count(self.network.parameters)} parameters, {_count(self.network.trainable)} trained; {self.flops:.1e} FLOPs a draw, "
+            f"about {low if low == high else f'{low} to {high}'} on {self.device}\n"
+            f"about {_size(self.memory)}{there} memory ({', '.join(f'{n} {_size(b)}' for n, b in parts.items())})"
         )
 
     def check(self) -> None:
@@ -93,9 +95,9 @@ class Estimate:
         certain = self.weights + self.training
         if self.available and certain > self.available:
             raise PlanError(
-                f"the run needs at least {_size(certain)} of memory on {self.device} (weights {_size(self.weights)}, gradients and optimiser "
-                f"{_size(self.training)}), and there are {_size(self.available)}: take a smaller model or train adapters (policy.lora=8); "
-                f"--yes tries it all the same"
+                f"the run needs at least {_size(certain)} of memory on {self.device} (weights {_size(self.weights)}, gradients and "
+                f"optimiser {_size(self.training)}), and there are {_size(self.available)}: take a smaller model or train adapters "
+                f"(--policy.lora=8); --yes tries it all the same"
             )
 
 
@@ -111,9 +113,8 @@ def estimate(plan: Plan | Run, throughput: float | None = None) -> Estimate | No
     Returns:
         None where nothing is known of the policy's size.
     """
-    live = not isinstance(plan, Plan)
-    choices: Plan = plan.plan if live else plan  # type: ignore[union-attr]
-    network = _network_of(plan.policy, choices)
+    choices: Plan = plan if isinstance(plan, Plan) else plan.plan
+    network = _network_of(plan.policy)
     if network is None:
         return None
     device = _device(plan.policy)
@@ -128,7 +129,8 @@ def estimate(plan: Plan | Run, throughput: float | None = None) -> Estimate | No
     overhead = 1e-4 * max(1, network.layers) * (answer + 10 * epochs)  # launching small operations, one after the other
     evaluations = 0.0
     if choices.evaluation is not None:
-        evaluations = 2.0 * network.parameters * choices.evaluation.samples * steps * (2 + choices.steps // choices.evaluation.every)
+        often = 2 + choices.steps // choices.evaluation.every
+        evaluations = 2.0 * network.parameters * choices.evaluation.samples * steps * often
     total = flops * choices.steps + evaluations
     return Estimate(
         network,
@@ -152,14 +154,14 @@ def _answer(plan: Plan) -> int:
     return int(getattr(plan.sampler, "controls", {}).get("max_tokens", ANSWER))
 
 
-def _network_of(policy: Any, plan: Plan) -> Network | None:
+def _network_of(policy: Any) -> Network | None:
     if isinstance(policy, Lazy):
         folder = _folder_of(policy.kwargs)
         return _from_folder(folder, policy.kwargs) if folder else None
     parameters = list(policy.parameters()) if hasattr(policy, "parameters") else []
     if not parameters:
         return None
-    config = getattr(getattr(policy, "model", None), "config", None)
+    config: Any = getattr(getattr(policy, "model", None), "config", None)
     shape = _shape(config.to_dict() if hasattr(config, "to_dict") else {})
     trainable = sum(p.numel() for p in parameters if p.requires_grad)
     return Network(sum(p.numel() for p in parameters), trainable, parameters[0].element_size(), **shape)

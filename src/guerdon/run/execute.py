@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from guerdon.core import Policy, RunError
-from guerdon.run.checkpoints import best_of, path_of, resume, steps_of
+from guerdon.run.checkpoints import path_of, resume, steps_of
 from guerdon.run.compatibility import check_plan, check_run
 from guerdon.run.evaluate import best_step
 from guerdon.run.events import Sink
@@ -88,7 +88,7 @@ def _finished(live: Run, ended: str) -> Result:
     plan, folder = live.plan, live.folder
     best = best_step(live) if plan.evaluation is not None and plan.evaluation.keep_best else None
     if folder is not None:
-        if best is not None and best != live.step and best_of(folder) == best:
+        if best is not None and best != live.step:
             load_module_state(live.policy, load_state(path_of(folder, best))["modules"]["policy"])
         finish(live, ended, best)
     return Result(live.policy, folder, ended, live.history, live.evaluations)

@@ -30,7 +30,8 @@ def loop(run: Run) -> str:
         if plan.evaluation and (run.step % plan.evaluation.every == 0 or run.step == plan.steps):
             assess(run)
         reason = should_stop(run)
-        if run.step == plan.steps or reason or (plan.checkpoint_every and run.step % plan.checkpoint_every == 0):
+        regular = plan.checkpoint_every and run.step % plan.checkpoint_every == 0
+        if run.step == plan.steps or reason or regular or is_best(run):
             checkpoint(run)
     return reason or "finished"
 
@@ -112,4 +113,4 @@ def checkpoint(run: Run) -> None:
 
     if run.folder is not None:
         with run.phase("checkpoint"):
-            write_checkpoint(run, best=is_best(run))
+            write_checkpoint(run)

@@ -1,4 +1,4 @@
-"""A JSON Schema of plan.yaml, made from the signatures and docstrings of all rooms' public atoms: editors complete and check by it."""
+"""A JSON Schema of plan.yaml, from the signatures and docstrings of all rooms' public atoms: editors complete and check by it."""
 
 from __future__ import annotations
 
@@ -12,18 +12,25 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, get_args, get_origin
 
+from guerdon.run.execute import Result
 from guerdon.run.plan import Plan
-from guerdon.run.spec import _CONSTRUCTORS, ROOMS
+from guerdon.run.spec import _CONSTRUCTORS, ROOMS, Lazy
 
 Schema = dict[str, Any]
 
-_NUMBER: Schema = {"anyOf": [{"type": "number"}, {"type": "string", "pattern": r"^[-+]?[0-9.]+[eE][-+]?[0-9]+$"}]}  # YAML 1.1: 1e-4 is text
-_USER_CODE: Schema = {"type": "string", "pattern": r"^[^\n]+\.py:[A-Za-z_][A-Za-z0-9_]*$", "description": "Your own code: file.py:name."}
-_ROOM_OF = {  # what the plan's own fields take
-    "policy": ("policies",), "source": ("run",), "sampler": ("samplers",), "reward": ("rewards",), "transforms": ("transforms",),
-    "select": ("selection",), "advantage": ("advantages",), "references": ("policies",), "critics": ("policies",), "learners": ("run",),
-    "checks": ("audit",),
+# YAML 1.1, which PyYAML reads, takes 1e-4 for a text.
+_NUMBER: Schema = {"anyOf": [{"type": "number"}, {"type": "string", "pattern": r"^[-+]?[0-9.]+[eE][-+]?[0-9]+$"}]}
+_USER_CODE: Schema = {
+    "type": "string",
+    "pattern": r"^[^\n]+\.py:[A-Za-z_][A-Za-z0-9_]*$",
+    "description": "Your own: file.py:name.",
+}
+_ROOMS_OF = {  # what the plan's own fields take
+    "policy": ("policies",), "source": ("run", "tasks"), "sampler": ("samplers",), "reward": ("rewards", "tasks"),
+    "transforms": ("transforms",), "select": ("selection",), "advantage": ("advantages",), "references": ("policies",),
+    "critics": ("policies",), "learners": ("run",), "checks": ("audit",),
 }  # fmt: skip
+_NOT_IN_PLANS = {Plan, Lazy, Result}
 _MANY = {"transforms", "select", "checks"}
 _NAMED = {"references", "critics", "learners"}
 
@@ -40,15 +47,14 @@ def plan_schema() -> Schema:
     defs: Schema = {name: _atom(name, target) for name, target in atoms.items()}
     defs["atom"] = _choice(atoms)
     defs["value"] = _value(atoms)
-    rooms = {room for rooms in _ROOM_OF.values() for room in rooms}
+    rooms = {room for rooms in _ROOMS_OF.values() for room in rooms}
     for room in sorted(rooms):
         defs[f"any.{room}"] = _of_room(room, atoms)
     fields = _properties(Plan)
-    for name, of in _ROOM_OF.items():
+    for name, of in _ROOMS_OF.items():
         fields[name] |= _place(name, of)
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema", "title": "guerdon plan", **_object(fields, _required(Plan)), "$defs": defs,
-    }  # fmt: skip
+    draft = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "guerdon plan"}
+    return {**draft, **_object(fields, _required(Plan)), "$defs": defs}
 
 
 def _atoms() -> typing.Iterator[tuple[str, Callable[..., Any]]]:
@@ -57,7 +63,7 @@ def _atoms() -> typing.Iterator[tuple[str, Callable[..., Any]]]:
         module = importlib.import_module(f"guerdon.{room}")
         for name in sorted(module.__all__):
             target = getattr(module, name)
-            if not inspect.isclass(target) or target is Plan:
+            if not inspect.isclass(target) or target in _NOT_IN_PLANS:
                 continue
             if dataclasses.is_dataclass(target):
                 yield f"{room}.{name}", target

@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from guerdon.core import RewardOutput, Rollout
+import torch
+
+from guerdon.core import Batch, RewardOutput, Rollout, returns
 from guerdon.core.protocols import Draw
 
 
 @dataclass(frozen=True)
 class WithGreedy:
-    """As ``Group``, with the reward of each context's greedy answer in ``info["baseline"]`` (ReMax, arXiv:2310.10505).
+    """As ``Group``, with the return of each context's greedy answer in ``info["baseline"]`` (ReMax, arXiv:2310.10505).
 
     The greedy rows are scored and dropped. A row whose greedy answer could not be scored fails.
     """
@@ -27,6 +29,8 @@ class WithGreedy:
         greedy = draw.sample(items, 1, **{**self.controls, "temperature": 0.0})
         sampled, baseline = draw.score(rollout), draw.score(greedy).result()
         reward = sampled.result()
-        again = baseline[[k for k in range(len(items)) for _ in range(self.n)]]
+        value = returns(Batch.of(greedy, baseline))
+        index = torch.arange(len(items)).repeat_interleave(self.n)
+        again = baseline[index]
         reason = [r or (f"baseline: {b}" if b else "") for r, b in zip(reward.reason, again.reason, strict=True)]
-        return rollout.replace(info={**rollout.info, "baseline": again.total}), reward.replace(ok=reward.ok & again.ok, reason=reason)
+        return rollout.replace(info={**rollout.info, "baseline": value[index]}), reward.replace(ok=reward.ok & again.ok, reason=reason)

@@ -19,7 +19,7 @@ TEMPLATE = (
 _SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": 128}
 _GROUPED = {**_SMALL, "num_key_value_heads": 2, "head_dim": 8, "intermediate_size": 48}
 _ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
-    "llama": ("Llama", {**_GROUPED, "tie_word_embeddings": True}),
+    "llama": ("Llama", _GROUPED),
     "mistral": ("Mistral", {**_GROUPED, "sliding_window": 8}),
     "qwen2": ("Qwen2", _GROUPED),
     "gemma2": ("Gemma2", {**_GROUPED, "sliding_window": 8, "query_pre_attn_scalar": 8, "final_logit_softcapping": 5.0,

@@ -1,0 +1,5 @@
+"""Losses of critics."""
+
+from guerdon.objectives.value._value_loss import ValueLoss
+
+__all__ = ["ValueLoss"]
