@@ -1,0 +1,171 @@
+"""Networks that foresee returns: a value for the state before every step, and for the state a cut-off row ended in."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from guerdon.core import ModelError, Policy, PolicyOutput, Rollout
+from guerdon.core.policy import Want
+from guerdon.policies._load import check_folder, load_model, load_tokenizer
+from guerdon.policies._rows import by_length
+from guerdon.policies.causal_lm import CausalLM
+
+
+@dataclass(frozen=True)
+class OwnTrunk:
+    """A copy of the policy with a scalar head in place of its output: nothing is shared, nothing is disturbed.
+
+    Source: PPO, arXiv:1707.06347; for language models InstructGPT, arXiv:2203.02155.
+
+    Example:
+        >>> from guerdon.core import Items, Streams
+        >>> from guerdon.testing import tiny_lm
+        >>> policy, streams = tiny_lm(), Streams(0)
+        >>> rollout = policy.sample(Items(["2+2="], streams.uids(1)), 2, streams=streams, max_tokens=5)
+        >>> values = OwnTrunk().build(policy).values(rollout)
+        >>> values.shape[1] == rollout.steps + 1, float(values.abs().max())
+        (True, 0.0)
+    """
+
+    def build(self, policy: Policy) -> ValueNetwork:
+        trunk = copy.deepcopy(policy)
+        if isinstance(trunk, CausalLM):
+            trunk.freeze_output()
+        if not any(p.requires_grad for p in trunk.parameters()):
+            raise ModelError("OwnTrunk copies the policy, and this one has no trainable parameters")
+        return ValueNetwork(trunk, _head(policy))
+
+
+@dataclass(frozen=True)
+class HeadOnPolicy:
+    """A scalar head on the policy's own features.
+
+    The head is the critic's only parameter; without ``detach`` the value loss also adds to the gradients of the policy's weights,
+    which move when the policy's learner next takes a step.
+
+    Args:
+        detach: Whether the value loss leaves the policy's weights alone.
+    """
+
+    detach: bool = False
+
+    def build(self, policy: Policy) -> ValueNetwork:
+        return ValueNetwork(policy, _head(policy), shared=True, detach=self.detach)
+
+
+@dataclass(frozen=True)
+class FromReward:
+    """Trunk and head of a reward model: values start as its guesses, read at every prefix.
+
+    Args:
+        path: Folder, or name on the hub, of a sequence classifier with one label and the policy's tokenizer.
+
+    Source: value functions initialised from the reward model, InstructGPT, arXiv:2203.02155.
+    """
+
+    path: str
+
+    def build(self, policy: Policy) -> ValueNetwork:
+        check_folder(self.path)
+        own = next(policy.parameters())
+        model: Any = load_model(self.path, "AutoModelForSequenceClassification", dtype=own.dtype)
+        head = getattr(model, "score", None)
+        if not isinstance(head, nn.Linear) or head.out_features != 1:
+            raise ModelError(f"{self.path}: expected a sequence classifier with a linear score of one label")
+        text = getattr(policy, "text", None)
+        if text is not None and load_tokenizer(self.path).get_vocab() != text.tokenizer.get_vocab():
+            raise ModelError(f"{self.path}: its tokenizer is not the policy's, so it would misread the policy's ids")
+        return ValueNetwork(_Trunk(model.base_model.eval()), _with_bias(head)).to(own.device)
+
+
+class ValueNetwork(nn.Module):
+    r"""$V(s_t) = w^\top h_t + b$ with $h_t$ the features of the state before step t.
+
+    ``value`` [B, T+1]: entry t is the value of the state in which step t is chosen. Behind a row's last chosen step there is one
+    more state: 0 where the row ended by itself, its value where it was cut off. Everything behind that is 0.
+    """
+
+    def __init__(self, trunk: nn.Module, head: nn.Linear, shared: bool = False, detach: bool = False) -> None:
+        super().__init__()
+        self.head = head
+        self.detach = detach
+        if shared:
+            self._shared: tuple[nn.Module, ...] = (trunk,)  # in a tuple: its parameters belong to the policy
+        else:
+            self.trunk = trunk
+            self._shared = ()
+
+    def train(self, mode: bool = True) -> ValueNetwork:
+        """Always ``eval()``, as policies are: dropout is off."""
+        return super().train(False)
+
+    def forward(self, rollout: Rollout, *, want: Collection[Want] = ("value",)) -> PolicyOutput:
+        trunk: Callable[..., PolicyOutput] = self._shared[0] if self._shared else self.trunk
+        hidden = trunk(_one_more(rollout), want=("hidden",)).need("hidden")
+        value = self.head((hidden.detach() if self.detach else hidden).to(self.head.weight))[..., 0]
+        last = rollout.lengths
+        ends = last + (~rollout.terminal.to(last.device)).long()
+        inside = torch.arange(rollout.steps + 1, device=last.device) < ends[:, None]
+        return PolicyOutput(value=torch.where(inside, value.to(last.device), 0))
+
+    @torch.no_grad()
+    def values(self, rollout: Rollout) -> Tensor:
+        """[B, T+1], without gradients, computed in parts."""
+        return by_length(rollout, self, want=("value",)).need("value")
+
+
+class _Trunk(nn.Module):
+    """A backbone that offers features as a policy does."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, rollout: Rollout, *, want: Collection[Want] = ("hidden",)) -> PolicyOutput:
+        device = next(self.model.parameters()).device
+        length = rollout.lengths[:, None]
+        ids = torch.where(torch.arange(rollout.steps, device=length.device) < length, rollout.actions, 0).to(device)
+        hidden = self.model(input_ids=ids[:, : max(rollout.steps - 1, 1)], use_cache=False).last_hidden_state
+        return PolicyOutput(hidden=nn.functional.pad(hidden, (0, 0, 1, 0))[:, : rollout.steps])
+
+
+def _one_more(rollout: Rollout) -> Rollout:
+    """The rollout with an unchosen step at its end, whose state is the one the rows end in."""
+
+    def more(x: Tensor | None) -> Tensor | None:
+        return None if x is None else torch.cat([x, torch.zeros_like(x[:, :1])], 1)
+
+    states = None if rollout.states is None else torch.cat([rollout.states, rollout.states[:, -1:]], 1)
+    steps = {name: more(getattr(rollout, name)) for name in ("actions", "mask", "logp", "node")}
+    return rollout.replace(**steps, states=states, trace={})
+
+
+@torch.no_grad()
+def _head(policy: Policy) -> nn.Linear:
+    """A scalar head of the policy's width, number format and device, at 0."""
+    width = getattr(policy, "width", None)
+    if width is None:
+        raise ModelError(f"{type(policy).__name__} has no features for a value head (hidden states of an attribute 'width')")
+    own = next(policy.parameters())
+    dtype = torch.promote_types(own.dtype, torch.float32)
+    head = nn.Linear(int(width), 1, dtype=dtype, device=own.device)
+    nn.init.zeros_(head.weight)
+    nn.init.zeros_(head.bias)
+    return head
+
+
+def _with_bias(score: nn.Linear) -> nn.Linear:
+    """The same head with a bias, so that a learner can shift all values."""
+    if score.bias is not None:
+        return score
+    head = nn.Linear(score.in_features, 1, dtype=score.weight.dtype, device=score.weight.device)
+    with torch.no_grad():
+        head.weight.copy_(score.weight)
+        nn.init.zeros_(head.bias)
+    return head
