@@ -42,8 +42,17 @@ _ROOMS = (
 __all__ = ["__version__", *_LAZY, *_ROOMS]
 
 if TYPE_CHECKING:
-    from guerdon.core import Batch, Items, Pairs, PolicyOutput, RewardOutput, Rollout, Streams
-    from guerdon.core.errors import GuerdonError
+    from guerdon.core import Batch as Batch
+    from guerdon.core import Items as Items
+    from guerdon.core import Pairs as Pairs
+    from guerdon.core import PolicyOutput as PolicyOutput
+    from guerdon.core import RewardOutput as RewardOutput
+    from guerdon.core import Rollout as Rollout
+    from guerdon.core import Streams as Streams
+    from guerdon.core.errors import GuerdonError as GuerdonError
+    from guerdon.run import Plan as Plan
+    from guerdon.run import Result as Result
+    from guerdon.run import lazy as lazy
 
 
 def __getattr__(name: str) -> Any:

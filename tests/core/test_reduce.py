@@ -67,7 +67,7 @@ def test_micro_batches_cut_no_unit_and_lose_no_row(lengths, rows, data):
     parts = list(micro_batches(batch, ["group", "pair"], rows))
     assert sorted(u for p in parts for u in p.rollout.uid.tolist()) == list(range(n))
     assert sum(len(p.pairs) for p in parts) == len(chosen)
-    homes = [{g for g in p.rollout.group.tolist()} for p in parts]
+    homes = [set(p.rollout.group.tolist()) for p in parts]
     assert all(not a & b for i, a in enumerate(homes) for b in homes[:i])
     loss = torch.rand(n, max(lengths) + 1, dtype=torch.double)
     total = denominator(batch, "step")

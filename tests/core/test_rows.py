@@ -56,7 +56,9 @@ def test_check_names_the_field_that_does_not_fit(rollout):
 
 
 def test_pairs_follow_their_rows(rollout):
-    batch = Batch.of(rollout).replace(pairs=Pairs(torch.tensor([0, 1, 2]), torch.tensor([1, 2, 0]), margin=torch.tensor([1.0, 2.0, 3.0])))
+    batch = Batch.of(rollout).replace(
+        pairs=Pairs(torch.tensor([0, 1, 2]), torch.tensor([1, 2, 0]), margin=torch.tensor([1.0, 2.0, 3.0]))
+    )
     part = batch[[2, 1]]
     assert part.pairs.win.tolist() == [1] and part.pairs.lose.tolist() == [0] and part.pairs.margin.tolist() == [2.0]
 

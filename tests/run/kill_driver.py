@@ -106,7 +106,11 @@ def fingerprint(folder: Path) -> dict[str, str]:
     for row in rows:
         row.pop("time")
         row.pop("seconds", None)
-    return {"weights": digest.hexdigest(), "events": hashlib.sha256(json.dumps(rows).encode()).hexdigest(), "lines": str(len(rows))}
+    return {
+        "weights": digest.hexdigest(),
+        "events": hashlib.sha256(json.dumps(rows).encode()).hexdigest(),
+        "lines": str(len(rows)),
+    }
 
 
 def main(model: str, folder: Path) -> None:
@@ -116,6 +120,7 @@ def main(model: str, folder: Path) -> None:
         target = folder / phase
         statuses = []
         for k, nth in enumerate((2, 3) if phase in ("checkpoint", "renamed") else (4, 3)):  # killed twice in the same run
+
             def killed(nth=nth, resume=k > 0, phase=phase, target=target):
                 arm(phase, nth)
                 run(plan(model), target, resume_run=resume)

@@ -18,7 +18,9 @@ DRIVER = Path(__file__).with_name("kill_driver.py")
 def cases(tmp_path_factory):
     folder = tmp_path_factory.mktemp("killed")
     tiny_lm(dtype="float32").save(folder / "model")
-    done = subprocess.run([sys.executable, str(DRIVER), str(folder / "model"), str(folder)], capture_output=True, text=True, timeout=280)
+    done = subprocess.run(
+        [sys.executable, str(DRIVER), str(folder / "model"), str(folder)], capture_output=True, text=True, timeout=280
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     return {row["case"]: row for row in map(json.loads, done.stdout.splitlines())}
 

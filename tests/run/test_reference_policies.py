@@ -119,7 +119,11 @@ class OfStates:
         return StateCritic(policy)
 
 
-@pytest.mark.parametrize(("policy", "contexts"), [(GaussianChain(seed=1), ("a",)), (ControlFragment(seed=3), tuple(range(16)))], ids=["chain", "control"])
+@pytest.mark.parametrize(
+    ("policy", "contexts"),
+    [(GaussianChain(seed=1), ("a",)), (ControlFragment(seed=3), tuple(range(16)))],
+    ids=["chain", "control"],
+)
 def test_ppo_with_gae_and_a_critic_improves_other_kinds_of_steps(policy, contexts):
     policy = copy.deepcopy(policy)
     policy.head.requires_grad_(False)

@@ -57,11 +57,22 @@ def test_reward(name):
 
 @pytest.mark.parametrize(
     ("room", "examples"),
-    [(advantages, "advantages"), (objectives, "objectives"), (selection, "selects"), (transforms, "transforms"), (rewards, "rewards")],
+    [
+        (advantages, "advantages"),
+        (objectives, "objectives"),
+        (selection, "selects"),
+        (transforms, "transforms"),
+        (rewards, "rewards"),
+    ],
 )
 def test_every_public_atom_has_an_example(room, examples):
     shown = {type(e[0] if isinstance(e, tuple) else e).__name__ for e in getattr(testing, f"example_{examples}")().values()}
-    atoms = {n for n in room.__all__ if isinstance(getattr(room, n), type) and hasattr(getattr(room, n), "needs" if examples not in ("selects", "rewards") else "__call__")}
+    atoms = {
+        n
+        for n in room.__all__
+        if isinstance(getattr(room, n), type)
+        and hasattr(getattr(room, n), "needs" if examples not in ("selects", "rewards") else "__call__")
+    }
     missing = {n for n in atoms if n[0].isupper()} - shown - NOT_ATOMS
     assert not missing, f"no example of {sorted(missing)}"
 

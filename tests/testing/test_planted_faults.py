@@ -42,7 +42,9 @@ class Sharper(TinyText):
     """Forgets the temperature it acted with."""
 
     def forward(self, rollout, *, want=("logp",)):
-        return super().forward(rollout.replace(behaviour=tuple(replace(b, temperature=1.0) for b in rollout.behaviour)), want=want)
+        return super().forward(
+            rollout.replace(behaviour=tuple(replace(b, temperature=1.0) for b in rollout.behaviour)), want=want
+        )
 
 
 class Coupled(TinyText):
@@ -50,7 +52,11 @@ class Coupled(TinyText):
 
     def forward(self, rollout, *, want=("logp",)):
         out = super().forward(rollout, want=want)
-        return out.replace(logp=torch.where(rollout.mask, out.logp - out.logp[rollout.mask].mean() * 1e-3, 0.0)) if len(rollout) < 8 else out
+        return (
+            out.replace(logp=torch.where(rollout.mask, out.logp - out.logp[rollout.mask].mean() * 1e-3, 0.0))
+            if len(rollout) < 8
+            else out
+        )
 
 
 class Careless(TinyText):
@@ -191,7 +197,12 @@ class Hidden(Shift):
 
 @pytest.mark.parametrize(
     ("broken", "complaint"),
-    [(CentreAll, "reach other rows"), (Revive, "became ok"), (InPlace, "in place"), (Hidden, "order of rows|checkpoint|reach other")],
+    [
+        (CentreAll, "reach other rows"),
+        (Revive, "became ok"),
+        (InPlace, "in place"),
+        (Hidden, "order of rows|checkpoint|reach other"),
+    ],
 )
 def test_broken_transforms_are_found(broken, complaint):
     check_transform(Shift(), scored())
@@ -224,7 +235,9 @@ class PoisonedMean(Plain):
         return torch.where(super().__call__(batch) == 0, 0.0, super().__call__(batch) - batch.reward.total.mean())
 
 
-@pytest.mark.parametrize(("broken", "complaint"), [(Everywhere, "not 0"), (OverPadding, "padding"), (PoisonedMean, "garbage|reach other")])
+@pytest.mark.parametrize(
+    ("broken", "complaint"), [(Everywhere, "not 0"), (OverPadding, "padding"), (PoisonedMean, "garbage|reach other")]
+)
 def test_broken_advantages_are_found(broken, complaint):
     check_advantage(Plain(), scored())
     with pytest.raises(ContractError, match=complaint):
@@ -254,7 +267,9 @@ class Moody(TopHalf):
         return batch.replace(weight=torch.rand(len(batch)))
 
 
-@pytest.mark.parametrize(("broken", "complaint"), [(Negative, "at least 0"), (PairsWithFailed, "failed row"), (Moody, "another choice")])
+@pytest.mark.parametrize(
+    ("broken", "complaint"), [(Negative, "at least 0"), (PairsWithFailed, "failed row"), (Moody, "another choice")]
+)
 def test_broken_selections_are_found(broken, complaint):
     check_select(TopHalf(), scored())
     with pytest.raises(ContractError, match=complaint):

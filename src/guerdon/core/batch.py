@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -81,9 +81,9 @@ class Batch:
     def __len__(self) -> int:
         return len(self.rollout)
 
-    def replace(self, **changes: object) -> Self:
+    def replace(self, **changes: Any) -> Self:
         """A copy with some fields changed."""
-        return type(self)(**{**vars(self), **changes})  # type: ignore[arg-type]
+        return type(self)(**{**vars(self), **changes})
 
     def __getitem__(self, i: Index) -> Self:
         """Some rows; pairs whose two rows are both among them come along, re-indexed."""
@@ -164,6 +164,6 @@ def by_group(group: Tensor) -> tuple[Tensor, int]:
     return inverse, int(inverse.max()) + 1 if len(inverse) else 0
 
 
-def as_sequence(x: Sequence | Tensor) -> Sequence:
+def as_sequence(x: Sequence[Any] | Tensor) -> Sequence[Any]:
     """A tensor's rows as a list, anything else as it is."""
     return list(x) if isinstance(x, Tensor) else x

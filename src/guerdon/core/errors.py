@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 class GuerdonError(Exception):
-    """What the user gave cannot work; the message says where, what was expected and what to do. The CLI exits with ``exit_code``."""
+    """What the user gave cannot work; the message says where, what was expected, what to do. The CLI exits with ``exit_code``."""
 
     exit_code = 2
 

@@ -41,7 +41,9 @@ class _SelectedLogp(torch.autograd.Function):
     """Keeps features and ids only; logits are made again, chunk by chunk, in the backward pass."""
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, ids: Tensor, kept: Tensor | None, head: Head):  # type: ignore[override]  # noqa: ANN205
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, ids: Tensor, kept: Tensor | None, head: Head
+    ) -> tuple[Tensor, Tensor]:
         logp = torch.empty(len(ids), dtype=torch.promote_types(hidden.dtype, torch.float32), device=hidden.device)
         entropy = torch.empty_like(logp)
         step = head.chunk or max(1, _CHUNK_ELEMENTS // weight.shape[0])
@@ -56,7 +58,7 @@ class _SelectedLogp(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad_logp: Tensor, grad_entropy: Tensor):  # type: ignore[override]  # noqa: ANN205
+    def backward(ctx: Any, grad_logp: Tensor, grad_entropy: Tensor) -> tuple[Tensor | None, ...]:
         hidden, weight, bias, ids, kept, entropy = ctx.saved_tensors
         need_hidden, need_weight, need_bias = ctx.needs_input_grad[:3]
         grad_hidden = torch.empty_like(hidden) if need_hidden else None
@@ -118,7 +120,7 @@ def selected_logp(
         >>> [round(v, 4) for v in (*logp.tolist(), *entropy.tolist())]
         [-1.3863, -1.3863, 1.3863, 1.3863]
     """
-    return _SelectedLogp.apply(hidden, weight, bias, ids, kept, head)  # type: ignore[no-any-return]
+    return _SelectedLogp.apply(hidden, weight, bias, ids, kept, head)
 
 
 def gaussian_logp(x: Tensor, mean: Tensor, std: Tensor, *, dims: int = 1, over: Literal["sum", "mean"] = "sum") -> Tensor:

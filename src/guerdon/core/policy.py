@@ -12,7 +12,7 @@ from guerdon.core.rollout import Items, Rollout
 from guerdon.core.rows import Rows
 from guerdon.core.streams import Streams
 
-Want = Literal["logp", "entropy", "hidden", "value"]
+Want = str  # "logp", "entropy", "hidden" or "value"
 
 
 @dataclass(frozen=True)

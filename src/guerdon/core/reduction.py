@@ -70,7 +70,9 @@ def reduce(loss: Tensor, batch: Batch, total: float, unit: Unit, over: Over = "s
     """
     weight = unit_weight(batch, unit, rows).to(loss)
     if loss.shape != weight.shape:
-        raise ValueError(f"the objective returned a loss of shape {tuple(loss.shape)} for unit {unit!r}, expected {tuple(weight.shape)}")
+        raise ValueError(
+            f"the objective returned a loss of shape {tuple(loss.shape)} for unit {unit!r}, expected {tuple(weight.shape)}"
+        )
     if unit == "step" and over == "sample":
         weight = weight / batch.rollout.mask.sum(1, keepdim=True).clamp(min=1).to(weight)
     weighted = torch.where(weight > 0, loss, torch.zeros_like(loss)) * weight

@@ -157,8 +157,13 @@ class Rollout(Rows):
             ValueError: naming the field, its shape and the expected one.
         """
         rows, steps = self.mask.shape
-        expected = {"actions": (rows, steps), "logp": (rows, steps), "node": (rows, steps), "states": (rows, steps + 1)}
-        expected |= {n: (rows,) for n in ("group", "uid", "terminal", "actor")}
+        expected: dict[str, tuple[int, ...]] = {
+            "actions": (rows, steps),
+            "logp": (rows, steps),
+            "node": (rows, steps),
+            "states": (rows, steps + 1),
+        }
+        expected |= dict.fromkeys(("group", "uid", "terminal", "actor"), (rows,))
         for name, shape in expected.items():
             value = getattr(self, name)
             if value is not None and tuple(value.shape[: len(shape)]) != shape:

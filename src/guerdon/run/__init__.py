@@ -9,6 +9,6 @@ from guerdon.run.spec import Lazy, lazy
 from guerdon.run.train import Train
 
 __all__ = [
-    "AdamW", "Demonstrations", "Due", "Evaluation", "File", "Lazy", "Plan", "Preferences", "Prompts", "Result", "Scoring", "Stop", "Term",
-    "Train", "lazy", "load_policy", "run",
+    "AdamW", "Demonstrations", "Due", "Evaluation", "File", "Lazy", "Plan", "Preferences", "Prompts", "Result", "Scoring", "Stop",
+    "Term", "Train", "lazy", "load_policy", "run",
 ]  # fmt: skip

@@ -20,6 +20,7 @@ def steps_of(folder: Path) -> list[int]:
 
 
 def path_of(folder: Path, step: int) -> Path:
+    """Where the checkpoint of a step lies."""
     return folder / "checkpoints" / f"step-{step:06d}"
 
 

@@ -40,7 +40,7 @@ def check_plan(plan: Plan) -> None:
         raise PlanError(f"plan.steps must be at least 1, got {plan.steps}")
     for part in [*plan.transforms, *_advantages(plan), *(t.objective for _, t in _objectives(plan))]:
         name = type(part).__name__
-        wanted = getattr(part, "needs", frozenset())
+        wanted: frozenset[str] = getattr(part, "needs", frozenset())
         reference = getattr(part, "reference", "reference")
         if "reference" in wanted and reference not in plan.references:
             raise PlanError(f"{name} compares with a reference, and the plan has none named {reference!r}: "
@@ -48,16 +48,21 @@ def check_plan(plan: Plan) -> None:
         critic = getattr(part, "critic", "critic")
         if "values" in wanted and critic not in plan.critics:
             raise PlanError(f"{name} reads a critic, and the plan has none named {critic!r}: add critics: {{{critic}: policies.OwnTrunk}} "
+                           
                             f"and a learner {{use: run.Train, of: {critic}, terms: objectives.ValueLoss}}")  # fmt: skip
     if "advantage" in needs and plan.advantage is None:
         raise PlanError("an objective reads advantages, and plan.advantage is not set: add advantage: advantages.GroupNorm")
     if "pairs" in needs and not any("pairs" in getattr(s, "gives", ()) for s in plan.select):
-        raise PlanError("an objective learns from pairs, and nothing in plan.select makes them: add select: [selection.BestVsWorst]")
+        raise PlanError(
+            "an objective learns from pairs, and nothing in plan.select makes them: add select: [selection.BestVsWorst]"
+        )
     sampled = not getattr(plan.sampler, "columns", ())
     if plan.reward is None and (sampled or _advantages(plan)):
         raise PlanError("plan.reward is not set, and the sampled rows have nothing to be judged by")
     if not sampled and "exact_logp" in needs:
-        raise PlanError("a ratio objective needs the log-probs of the policy that acted; recorded rows (samplers.Given) have none")
+        raise PlanError(
+            "a ratio objective needs the log-probs of the policy that acted; recorded rows (samplers.Given) have none"
+        )
     for name, term in _objectives(plan):
         if term.advantage != "main" and (not isinstance(plan.advantage, dict) or term.advantage not in plan.advantage):
             known = list(plan.advantage) if isinstance(plan.advantage, dict) else ["main"]
@@ -91,10 +96,13 @@ def check_run(run: Run) -> None:
     for name, learner in run.learners.items():
         for parameter in getattr(learner, "parameters", ()):
             if owner.setdefault(id(parameter), name) != name:
-                raise PlanError(f"learners {owner[id(parameter)]!r} and {name!r} train the same parameters: make them two Terms of one Train")
+                raise PlanError(
+                    f"learners {owner[id(parameter)]!r} and {name!r} train the same parameters: make them two Terms of one Train"
+                )
 
 
 def low_precision(policy: Any) -> bool:
+    """Whether any weight has fewer bits than float32."""
     import torch
 
     return any(p.dtype in (torch.bfloat16, torch.float16) for p in policy.parameters())

@@ -80,8 +80,9 @@ class Estimate:
         low, high = (_time(s) for s in self.seconds)
         there = f" of {_size(self.available)}" if self.available else ""
         parts = {"weights": self.weights, "training": self.training, "sampling": self.cache, "activations": self.activations}
+        size, trained = _count(self.network.parameters), _count(self.network.trainable)
         return (
-            f"{_count(self.network.parameters)} parameters, {_count(self.network.trainable)} trained; {self.flops:.1e} FLOPs a draw, "
+            f"{size} parameters, {trained} trained; {self.flops:.1e} FLOPs a draw, "
             f"about {low if low == high else f'{low} to {high}'} on {self.device}\n"
             f"about {_size(self.memory)}{there} memory ({', '.join(f'{n} {_size(b)}' for n, b in parts.items())})"
         )
@@ -94,10 +95,10 @@ class Estimate:
         """
         certain = self.weights + self.training
         if self.available and certain > self.available:
+            parts = f"weights {_size(self.weights)}, gradients and optimiser {_size(self.training)}"
             raise PlanError(
-                f"the run needs at least {_size(certain)} of memory on {self.device} (weights {_size(self.weights)}, gradients and "
-                f"optimiser {_size(self.training)}), and there are {_size(self.available)}: take a smaller model or train adapters "
-                f"(--policy.lora=8); --yes tries it all the same"
+                f"the run needs at least {_size(certain)} of memory on {self.device} ({parts}), and there are "
+                f"{_size(self.available)}: take a smaller model or train adapters (--policy.lora=8); --yes tries it all the same"
             )
 
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from guerdon.core import Batch, RewardOutput, Streams
+from guerdon.core import Batch, Streams
 from guerdon.run.live import Run, in_parts, opened
 from guerdon.run.metrics import reward_metrics, rollout_metrics, show_samples
-
-_COLUMNS = {"mean", "std", "ok"}
 
 
 def evaluate(run: Run) -> tuple[dict[str, float], list[dict[str, Any]]]:
@@ -54,6 +52,7 @@ def best_step(run: Run) -> int | None:
 
 
 def is_best(run: Run) -> bool:
+    """Whether the present weights gave the best evaluation so far."""
     return bool(run.evaluations) and run.evaluations[-1]["step"] == run.step == best_step(run)
 
 
@@ -68,6 +67,3 @@ def should_stop(run: Run) -> str:
         if later >= stop.patience:
             return f"early stop: no better evaluation for {later} evaluations"
     return ""
-
-
-__all__ = ["RewardOutput", "best_step", "evaluate", "is_best", "score_of", "should_stop"]

@@ -100,8 +100,9 @@ def finish(live: Run, ended: str, best: int | None) -> None:
     assert folder is not None
     live.events.write("end", live.step, reason=ended, best_step=best)
     live.events.sync()
-    if hasattr(live.policy, "save"):
-        live.policy.save(folder / "policy", card=card(live, ended))
+    save = getattr(live.policy, "save", None)
+    if save is not None:
+        save(folder / "policy", card=card(live, ended))
     from guerdon.audit import write_report
 
     write_report(folder)
@@ -153,4 +154,3 @@ def load_policy(folder: str | Path, step: int | None = None) -> Policy:
     policy: Policy = plan.policy.build()
     load_module_state(policy, load_state(path_of(folder, steps[-1] if step is None else step))["modules"]["policy"])
     return policy
-

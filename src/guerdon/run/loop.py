@@ -1,5 +1,7 @@
-"""The loop: draw, score, transform, select, credit, learn. Offline, online and iterative training are choices of source,
-sampler and learners, not other loops."""
+"""The loop: draw, score, transform, select, credit, learn.
+
+Offline, online and iterative training are choices of source, sampler and learners, not other loops.
+"""
 
 from __future__ import annotations
 
@@ -76,6 +78,7 @@ def learn(run: Run, batch: Batch) -> dict[str, float]:
 
 
 def log(run: Run, batch: Batch, figures: dict[str, float]) -> None:
+    """Write down what happened, and what the checks say of it."""
     metrics = {**draw_metrics(batch), **figures}
     run.history.append(metrics)
     failures = Counter(r for r, ok in zip(batch.reward.reason, batch.reward.ok.tolist(), strict=True) if not ok)

@@ -12,6 +12,7 @@ from guerdon.core import Batch, RewardOutput, Rollout, by_group, returns
 
 
 def masked_mean(x: Tensor, mask: Tensor) -> float:
+    """Mean where the mask is True; NaN where it never is."""
     return float(x[mask].double().mean()) if bool(mask.any()) else float("nan")
 
 
@@ -45,6 +46,7 @@ def rollout_metrics(rollout: Rollout, reference: Tensor | None, entropy: Tensor 
 
 
 def draw_metrics(batch: Batch) -> dict[str, float]:
+    """What the log says of a draw, the learners' figures aside."""
     reference = batch.refs.get("reference")
     out = reward_metrics(batch.raw) | rollout_metrics(batch.rollout, reference.logp if reference is not None else None)
     ok = batch.reward.ok

@@ -61,6 +61,7 @@ def optimizer_state(optimizer: torch.optim.Optimizer, names: Sequence[str]) -> d
 
 
 def load_optimizer_state(optimizer: torch.optim.Optimizer, names: Sequence[str], state: dict[str, Any]) -> None:
+    """Put back what ``optimizer_state`` took."""
     full = optimizer.state_dict()
     full["state"] = {i: state[n] for i, n in enumerate(names) if n in state}
     optimizer.load_state_dict(full)

@@ -172,7 +172,9 @@ def read_tree(path: str | Path) -> dict[str, Any]:
         tree = yaml.safe_load(text)
     except yaml.YAMLError as e:
         mark = getattr(e, "problem_mark", None)
-        raise PlanError(f"{path}{f', line {mark.line + 1}' if mark else ''}: not valid YAML: {getattr(e, 'problem', e)}") from None
+        raise PlanError(
+            f"{path}{f', line {mark.line + 1}' if mark else ''}: not valid YAML: {getattr(e, 'problem', e)}"
+        ) from None
     if not isinstance(tree, dict):
         raise PlanError(f"{path}: expected a mapping of plan keys, got {'nothing' if tree is None else type(tree).__name__}")
     return tree

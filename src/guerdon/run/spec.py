@@ -56,7 +56,9 @@ def name_of(target: Any) -> str:
         if cls.__module__.startswith(f"guerdon.{room}"):
             if getattr(importlib.import_module(f"guerdon.{room}"), name, None) is cls:
                 return f"{room}.{name}{tail}"
-    raise PlanError(f"{cls.__module__}.{name} is not a public name of a guerdon room; user code goes into a file named as 'file.py:name'")
+    raise PlanError(
+        f"{cls.__module__}.{name} is not a public name of a guerdon room; user code goes into a file named as 'file.py:name'"
+    )
 
 
 def resolve(use: str, where: str = "plan") -> Callable[..., Any]:
@@ -107,7 +109,7 @@ def to_tree(value: Any, *, full: bool = False) -> Any:
     return {"live": _describe(value)}
 
 
-def _changed(value: Any, f: dataclasses.Field) -> bool:
+def _changed(value: Any, f: dataclasses.Field[Any]) -> bool:
     default = f.default_factory() if f.default_factory is not dataclasses.MISSING else f.default
     current = getattr(value, f.name)
     return default is dataclasses.MISSING or type(current) is not type(default) or current != default
@@ -188,10 +190,9 @@ def _check_names(where: str, signature: inspect.Signature, given: Mapping[str, A
 
 
 def _hints(target: Any) -> dict[str, Any]:
-    function = target if not inspect.isclass(target) else target
     try:
-        return typing.get_type_hints(function)
-    except Exception:  # an annotation that only a type checker can see: no coercion for this atom
+        return typing.get_type_hints(target)
+    except NameError:  # an annotation that only a type checker can see: no coercion for this atom
         return {}
 
 

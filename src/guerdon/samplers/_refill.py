@@ -62,6 +62,10 @@ class Refill:
 def has_signal(group: Tensor, reward: RewardOutput) -> Tensor:
     """[B] bool: the row's group has at least two ok rows with different rewards."""
     index, n = by_group(group)
-    low = torch.full((n,), float("inf"), dtype=reward.total.dtype).scatter_reduce(0, index[reward.ok], reward.total[reward.ok], "amin")
-    high = torch.full((n,), -float("inf"), dtype=reward.total.dtype).scatter_reduce(0, index[reward.ok], reward.total[reward.ok], "amax")
+    low = torch.full((n,), float("inf"), dtype=reward.total.dtype).scatter_reduce(
+        0, index[reward.ok], reward.total[reward.ok], "amin"
+    )
+    high = torch.full((n,), -float("inf"), dtype=reward.total.dtype).scatter_reduce(
+        0, index[reward.ok], reward.total[reward.ok], "amax"
+    )
     return (high > low)[index]

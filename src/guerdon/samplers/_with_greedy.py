@@ -33,4 +33,6 @@ class WithGreedy:
         index = torch.arange(len(items)).repeat_interleave(self.n)
         again = baseline[index]
         reason = [r or (f"baseline: {b}" if b else "") for r, b in zip(reward.reason, again.reason, strict=True)]
-        return rollout.replace(info={**rollout.info, "baseline": value[index]}), reward.replace(ok=reward.ok & again.ok, reason=reason)
+        return rollout.replace(info={**rollout.info, "baseline": value[index]}), reward.replace(
+            ok=reward.ok & again.ok, reason=reason
+        )

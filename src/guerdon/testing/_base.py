@@ -39,7 +39,9 @@ def with_failures(batch: Batch, fraction: float = 0.3, garbage: float = float("n
         total = torch.where(dead, torch.full_like(r.total, garbage), r.total)
         step = None if r.step is None else torch.where(dead[:, None], torch.full_like(r.step, garbage), r.step)
         reason = ["planted failure" if d else t for d, t in zip(dead.tolist(), r.reason, strict=True)]
-        parts = {k: torch.where(dead.reshape(-1, *[1] * (v.dim() - 1)), torch.full_like(v, garbage), v) for k, v in r.parts.items()}
+        parts = {
+            k: torch.where(dead.reshape(-1, *[1] * (v.dim() - 1)), torch.full_like(v, garbage), v) for k, v in r.parts.items()
+        }
         return r.replace(total=total, step=step, ok=r.ok & ~dead, reason=reason, parts=parts)
 
     return batch.replace(raw=spoil(batch.raw), reward=spoil(batch.reward))

@@ -136,7 +136,9 @@ def check_objective(objective: Objective, batch: Batch) -> float:
     loss, gradient = _loss_and_gradient(objective, batch, network, None)
     demand(torch.isfinite(loss), f"{name}: the loss is {float(loss)}")
     stripped = _without_undeclared(objective, batch)
-    demand_close(_loss_and_gradient(objective, stripped, network, None)[0], loss, f"{name}: reads something it does not declare in needs")
+    demand_close(
+        _loss_and_gradient(objective, stripped, network, None)[0], loss, f"{name}: reads something it does not declare in needs"
+    )
     for rows in (1, 3, 8):
         l2, g2 = _loss_and_gradient(objective, batch, network, rows)
         demand_close(loss, l2, f"{name}: the loss changes at micro-batch {rows}")
@@ -152,7 +154,9 @@ def check_objective(objective: Objective, batch: Batch) -> float:
 
 def _check_failures(objective: Objective, batch: Batch, network: TableNetwork, name: str) -> None:
     spoiled = with_failures(batch)
-    garbage = {k: torch.where(spoiled.reward.ok[:, None], v, torch.full_like(v, float("nan"))) for k, v in spoiled.advantage.items()}
+    garbage = {
+        k: torch.where(spoiled.reward.ok[:, None], v, torch.full_like(v, float("nan"))) for k, v in spoiled.advantage.items()
+    }
     l1, g1 = _loss_and_gradient(objective, spoiled.replace(advantage=garbage), network, None)
     alive = spoiled[spoiled.reward.ok]
     if not float(unit_weight(alive, objective.unit).sum()):
@@ -163,7 +167,8 @@ def _check_failures(objective: Objective, batch: Batch, network: TableNetwork, n
 
 
 def _without_undeclared(objective: Objective, batch: Batch) -> Batch:
-    needs, changes = objective.needs, {}
+    needs = objective.needs
+    changes: dict[str, Any] = {}
     if "values" not in needs:
         changes["values"] = {}
     if "advantage" not in needs:
@@ -205,7 +210,10 @@ def check_learner(make: Callable[[], tuple[Any, nn.Module]], batch: Batch, run: 
     learner, network = make()
     start = [p.detach().clone() for p in network.parameters()]
     figures = dict(learner.update(batch, run))
-    demand(any(not torch.equal(a, b) for a, b in zip(start, network.parameters(), strict=True)), "learner: update() moved no parameter")
+    demand(
+        any(not torch.equal(a, b) for a, b in zip(start, network.parameters(), strict=True)),
+        "learner: update() moved no parameter",
+    )
     state, weights = copy.deepcopy(learner.state_dict()), copy.deepcopy(network.state_dict())
     learner.update(batch, run)
     fresh, other = make()

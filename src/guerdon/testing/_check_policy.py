@@ -14,7 +14,13 @@ _TOLERANCE = {"float64": 1e-9, "float32": 1e-4}
 
 
 def check_policy(
-    policy: Policy, items: Items, *, n: int = 4, tolerance: float | None = None, micro: tuple[int, ...] = (1, 3, 8), **controls: Any
+    policy: Policy,
+    items: Items,
+    *,
+    n: int = 4,
+    tolerance: float | None = None,
+    micro: tuple[int, ...] = (1, 3, 8),
+    **controls: Any,
 ) -> float:
     """Sample, replay, and compare; returns the largest difference of log-probs at a step, in nats.
 
@@ -92,4 +98,7 @@ def _check_gradient(policy: Policy, rollout: Rollout, name: str) -> None:
     trained(rollout).need("logp").sum().backward()
     moved = [p for p in trained.parameters() if p.grad is not None and bool((p.grad != 0).any())]
     demand(moved, f"{name}: the gradient of logp reaches no parameter")
-    demand(all(bool(torch.isfinite(p.grad).all()) for p in moved if p.grad is not None), f"{name}: the gradient of logp is not finite")
+    demand(
+        all(bool(torch.isfinite(p.grad).all()) for p in moved if p.grad is not None),
+        f"{name}: the gradient of logp is not finite",
+    )

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from guerdon.core import Behaviour, Items, Policy, PolicyOutput, Rollout, Streams, gaussian_logp, pad
 from guerdon.core.policy import Want
 
-
 _DTYPES = (torch.long, torch.long, torch.double, torch.double, torch.bool)  # cell, action, logp, reward, done
 
 
@@ -90,7 +89,8 @@ class TinyText(Policy):
         masks = [torch.arange(len(i)) >= len(c) for i, c in zip(ids, items.contexts, strict=True)]
         return Rollout(
             contexts=items.contexts, outputs=list(outputs), actions=pad(ids)[0], mask=pad(masks)[0], group=items.uid,
-            uid=streams.samples(items.uid, 1), behaviour=(Behaviour("tiny-text", engine="recorded", dtype="float64"),), info=items.info,
+            uid=streams.samples(items.uid, 1), info=items.info,
+            behaviour=(Behaviour("tiny-text", engine="recorded", dtype="float64"),),
         ).check()  # fmt: skip
 
 
@@ -169,18 +169,20 @@ class ControlFragment(Policy):
                     logps.append(float(lp[a]))
                     gain.append(1.0 if cell == self.cells - 1 else 0.0)
                     if done or t == self.horizon - 1:
-                        pieces.append([torch.tensor(v, dtype=d) for v, d in zip((states, actions, logps, gain, done), _DTYPES, strict=True)])
+                        pieces.append(
+                            [torch.tensor(v, dtype=d) for v, d in zip((states, actions, logps, gain, done), _DTYPES, strict=True)]
+                        )
                         owner.append(k)
                         cell = self.cells // 2 if done else cell
                         states, actions, logps, gain = [cell], [], [], []
                 self.where[key] = cell
         own = torch.tensor(owner)
         states_, actions_, logps_, gain_, done_ = (list(c) for c in zip(*pieces, strict=True))
-        actions, mask = pad(actions_)
+        taken, mask = pad(actions_)
         first = [sum(o == q for q in owner[:k]) for k, o in enumerate(owner)]
         uid = torch.stack([streams.samples(items.uid[o : o + 1], f + 1)[f] for o, f in zip(owner, first, strict=True)])
         return Rollout(
-            contexts=[items.contexts[o] for o in owner], outputs=[s.tolist() for s in states_], actions=actions, mask=mask,
+            contexts=[items.contexts[o] for o in owner], outputs=[s.tolist() for s in states_], actions=taken, mask=mask,
             states=pad(states_)[0], logp=pad(logps_)[0], group=items.uid[own], uid=uid, terminal=torch.stack(done_),
             behaviour=(Behaviour("control", self.version, dtype="float64"),), trace={"reward": pad(gain_)[0]},
             info={k: [v[o] for o in owner] for k, v in items.info.items()},
