@@ -159,20 +159,29 @@ def check_folder(name: str) -> None:
 
 
 @contextlib.contextmanager
-def _reading(name: str) -> Iterator[None]:
-    """Foreign errors as one ``ModelError`` line; no progress bars."""
-    from safetensors import SafetensorError
+def quiet() -> Iterator[None]:
+    """No progress bars of the library."""
     from transformers.utils import logging
 
     bar = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
         yield
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, ImportError, SafetensorError) as e:
-        raise ModelError(f"{name}: cannot be loaded: {_line(e)}") from e
     finally:
         if bar:
             logging.enable_progress_bar()
+
+
+@contextlib.contextmanager
+def _reading(name: str) -> Iterator[None]:
+    """Foreign errors as one ``ModelError`` line."""
+    from safetensors import SafetensorError
+
+    try:
+        with quiet():
+            yield
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, ImportError, SafetensorError) as e:
+        raise ModelError(f"{name}: cannot be loaded: {_line(e)}") from e
 
 
 def _line(e: Exception) -> str:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from guerdon.policies._load import quiet
+
 if TYPE_CHECKING:
     from guerdon.policies.causal_lm import CausalLM
 
@@ -22,7 +24,7 @@ def save(policy: CausalLM, folder: Path, merged: bool, card: dict[str, Any]) -> 
     """Writes ``policy`` to ``folder``, which is replaced when everything is there."""
     folder = folder.expanduser().resolve()
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as place:
+    with quiet(), tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as place:
         new, old = Path(place, "new"), Path(place, "old")
         new.mkdir()
         model: Any = policy.model

@@ -47,9 +47,8 @@ def check_plan(plan: Plan) -> None:
                             f"add references: {{{reference}: policies.Frozen}}")  # fmt: skip
         critic = getattr(part, "critic", "critic")
         if "values" in wanted and critic not in plan.critics:
-            raise PlanError(f"{name} reads a critic, and the plan has none named {critic!r}: add critics: {{{critic}: policies.OwnTrunk}} "
-                           
-                            f"and a learner {{use: run.Train, of: {critic}, terms: objectives.ValueLoss}}")  # fmt: skip
+            raise PlanError(f"{name} reads a critic, and there is none named {critic!r}: "
+                            f"add critics: {{{critic}: policies.OwnTrunk}} and a learner with of: {critic}")  # fmt: skip
     if "advantage" in needs and plan.advantage is None:
         raise PlanError("an objective reads advantages, and plan.advantage is not set: add advantage: advantages.GroupNorm")
     if "pairs" in needs and not any("pairs" in getattr(s, "gives", ()) for s in plan.select):

@@ -1,0 +1,5 @@
+"""The command line: one file per command. Nothing here imports torch before a command needs it."""
+
+from guerdon.cli._main import main
+
+__all__ = ["main"]

@@ -1,0 +1,37 @@
+"""The commands and their names."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from guerdon.cli import _audit, _compare, _demo, _doctor, _frontier, _init, _schema, _score, _train
+
+app = typer.Typer(
+    name="guerdon",
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback(invoke_without_command=True)
+def guerdon(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """Turn feedback into rewards you can trust, and improve any generator against them.
+
+    Start with [bold]guerdon demo[/] (the whole loop in minutes) or [bold]guerdon init[/] (your model, your reward).
+    """
+    if version:
+        from guerdon import __version__
+
+        typer.echo(f"guerdon {__version__}")
+    elif context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+for module in (_demo, _init, _train, _score, _audit, _compare, _frontier, _schema, _doctor):
+    module.register(app)

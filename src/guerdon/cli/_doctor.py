@@ -1,0 +1,118 @@
+"""``guerdon doctor``: what is installed, what is missing, what to type."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import sys
+from importlib import metadata, util
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from guerdon.cli._output import emit, show
+
+EXTRAS = {  # extra -> package -> the module it gives
+    "text": {"transformers": "transformers", "peft": "peft", "math-verify": "math_verify", "vaderSentiment": "vaderSentiment",
+             "jsonschema": "jsonschema"},
+    "tensorboard": {"tensorboard": "tensorboard"},
+    "trackio": {"trackio": "trackio"},
+    "wandb": {"wandb": "wandb"},
+}  # fmt: skip
+ALWAYS = ("guerdon", "numpy", "safetensors", "matplotlib", "typer")
+
+
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False) -> None:
+    """Say what is installed, what is missing, and what to type."""
+    facts = examine()
+    emit(facts) if as_json else show(_table(facts))
+
+
+def register(app: typer.Typer) -> None:
+    app.command(epilog="Example: guerdon doctor --json")(doctor)
+
+
+def examine() -> dict[str, Any]:
+    """Everything that ``doctor`` knows."""
+    extras = {name: {p: _version(p, m) for p, m in packages.items()} for name, packages in EXTRAS.items()}
+    return {
+        "python": {"version": platform.python_version(), "path": sys.executable, "system": platform.platform()},
+        "packages": {p: _version(p, p) for p in ALWAYS},
+        "torch": _torch(),
+        "extras": extras,
+        "cache": _cache(),
+        "disk_free_bytes": shutil.disk_usage(Path.cwd()).free,
+        "sandbox": {"bubblewrap": shutil.which("bwrap")},
+        "advice": _advice(extras),
+    }
+
+
+def _version(package: str, module: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "?" if util.find_spec(module) else None
+
+
+def _torch() -> dict[str, Any]:
+    try:
+        import torch
+    except (ImportError, OSError) as e:  # OSError: a build whose libraries do not load here
+        return {"version": None, "error": str(e)}
+    facts: dict[str, Any] = {"version": torch.__version__, "threads": torch.get_num_threads(), "device": "cpu"}
+    if torch.cuda.is_available():
+        facts |= {"device": f"cuda ({torch.cuda.get_device_name()})", "device_bytes": torch.cuda.mem_get_info()[1]}
+    elif torch.backends.mps.is_available():
+        facts["device"] = "mps"
+    return facts
+
+
+def _cache() -> dict[str, Any]:
+    try:
+        from guerdon.tasks.cache import cache_folder
+    except (ImportError, OSError):  # torch is missing or broken
+        return {"path": None, "bytes": 0}
+    folder = cache_folder()
+    return {"path": str(folder), "bytes": sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())}
+
+
+def _advice(extras: dict[str, dict[str, str | None]]) -> list[str]:
+    """What to type for what is missing."""
+    advice = [f"pip install 'guerdon[{name}]'  (missing: {', '.join(p for p, v in packages.items() if v is None)})"
+              for name, packages in extras.items() if None in packages.values()]  # fmt: skip
+    if shutil.which("bwrap") is None and sys.platform == "linux":
+        advice.append("apt install bubblewrap  (a sandbox for rewards that run code)")
+    return advice
+
+
+def _table(facts: dict[str, Any]) -> Any:
+    from rich.table import Table
+
+    table = Table(show_header=False, box=None, pad_edge=False)
+    python, torch, cache = facts["python"], facts["torch"], facts["cache"]
+    table.add_row("python", f"{python['version']}  {python['path']}")
+    works = f"{torch['version']}  {torch.get('device')}, {torch.get('threads')} threads"
+    table.add_row("torch", works if torch["version"] else f"broken: {torch['error']}")
+    table.add_row("packages", "  ".join(f"{p} {v or 'missing'}" for p, v in facts["packages"].items()))
+    for name, packages in facts["extras"].items():
+        table.add_row(f"[{name}]", "  ".join(f"{p} {v or 'missing'}" for p, v in packages.items()))
+    table.add_row("cache", f"{cache['path'] or '?'}  {readable(cache['bytes'])}")
+    table.add_row("disk", f"{readable(facts['disk_free_bytes'])} free")
+    table.add_row("sandbox", f"bubblewrap {facts['sandbox']['bubblewrap'] or 'missing'}")
+    for line in facts["advice"]:
+        table.add_row("type", line)
+    return table
+
+
+def readable(size: float) -> str:
+    """Bytes for people.
+
+    >>> readable(3 * 2**30), readable(900)
+    ('3.0 GiB', '900 B')
+    """
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024 or unit == "GiB":
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    raise AssertionError

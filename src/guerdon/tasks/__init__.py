@@ -1,0 +1,65 @@
+"""Small worlds with verifiable rewards, and base models for them that are trained on this machine in seconds.
+
+``tasks.get("arithmetic").base()`` is a Hugging Face folder; ``tasks.TaskPrompts`` and ``tasks.ArithmeticReward`` go into a plan.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from guerdon.core.errors import PlanError, nearest
+from guerdon.tasks.arithmetic import Arithmetic, ArithmeticReward
+from guerdon.tasks.cache import cache_folder
+from guerdon.tasks.countdown import Countdown, CountdownReward, distinct_solutions, solutions
+from guerdon.tasks.task import Problem, Split, Task, TaskPrompts, split_of
+from guerdon.tasks.vocabulary import character_tokenizer
+from guerdon.tasks.warm_start import LMConfig, Trained, WarmStart, train_lm
+
+__all__ = [
+    "Arithmetic", "ArithmeticReward", "Countdown", "CountdownReward", "LMConfig", "Problem", "Split", "Task", "TaskPrompts",
+    "Trained", "WarmStart", "base_model", "cache_folder", "character_tokenizer", "distinct_solutions", "get", "names",
+    "solutions", "split_of", "train_lm",
+]  # fmt: skip
+
+_TASKS: dict[str, type[Task]] = {t.name: t for t in (Arithmetic, Countdown)}
+
+
+def names() -> list[str]:
+    """The names of all worlds.
+
+    >>> names()
+    ['arithmetic', 'countdown']
+    """
+    return sorted(_TASKS)
+
+
+def get(name: str, *, tiny: bool = False, **changes: Any) -> Task:
+    """A world by its name, with some of its fields changed.
+
+    Args:
+        name: One of ``names()``.
+        tiny: Start from the version that is made in seconds.
+        changes: Fields of the world, such as ``high=20``.
+
+    Raises:
+        PlanError: for an unknown name or field, with the nearest known one.
+
+    >>> get("countdown", count=4).count
+    4
+    """
+    import dataclasses
+
+    if name not in _TASKS:
+        raise PlanError(f"no task {name!r}; {nearest(name, _TASKS)}")
+    task = _TASKS[name].tiny() if tiny else _TASKS[name]()
+    fields = [f.name for f in dataclasses.fields(task)]
+    for key in changes:
+        if key not in fields:
+            raise PlanError(f"{type(task).__name__} has no field {key!r}; {nearest(key, fields)}")
+    return dataclasses.replace(task, **changes)
+
+
+def base_model(name: str, *, tiny: bool = False, **changes: Any) -> Path:
+    """The Hugging Face folder of a world's base model, trained now when the cache lacks it; arguments as for ``get``."""
+    return get(name, tiny=tiny, **changes).base()
