@@ -37,7 +37,7 @@ def test_what_it_cannot_do():
     rollout = policy.sample(items, streams=STREAMS)
     with pytest.raises(ModelError, match="no log-probs"):
         policy(rollout)
-    with pytest.raises(ModelError, match="item 0: .* was asked for 2 outputs and gave 1"):
+    with pytest.raises(ModelError, match=r"item 0: .* was asked for 2 outputs and gave 1"):
         policy.sample(items, 2, streams=STREAMS)
     with pytest.raises(ModelError, match="takes no controls, got temperature"):
         policy.sample(items, streams=STREAMS, temperature=0.5)

@@ -67,7 +67,10 @@ class CausalLM(Policy):
         Raises:
             ModelError: in one line that says what is missing.
         """
-        name, kind = str(Path(path_or_name).expanduser()) if str(path_or_name).startswith("~") else str(path_or_name), dtype_of(dtype)
+        name, kind = (
+            str(Path(path_or_name).expanduser()) if str(path_or_name).startswith("~") else str(path_or_name),
+            dtype_of(dtype),
+        )
         check_folder(name)
         tokenizer = load_tokenizer(name)
         model = load_model(name, dtype=kind).to(device_of(device, kind))

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from guerdon.core import ModelError, Policy, PolicyOutput, Rollout
+from guerdon.core import ModelError, PlanError, Policy, PolicyOutput, Rollout
 from guerdon.core.policy import Want
 from guerdon.policies._load import check_folder, load_model, load_tokenizer
 from guerdon.policies._rows import by_length
@@ -44,19 +44,14 @@ class OwnTrunk:
 
 @dataclass(frozen=True)
 class HeadOnPolicy:
-    """A scalar head on the policy's own features.
+    """A scalar head on the policy's own features, which are computed once for both.
 
-    The head is the critic's only parameter; without ``detach`` the value loss also adds to the gradients of the policy's weights,
-    which move when the policy's learner next takes a step.
-
-    Args:
-        detach: Whether the value loss leaves the policy's weights alone.
+    A learner ``of: critic`` trains the head alone and leaves the policy's weights as they are. A learner
+    ``of: [policy, critic]`` trains both on the sum of its terms, so that the value loss shapes the policy's features too.
     """
 
-    detach: bool = False
-
     def build(self, policy: Policy) -> ValueNetwork:
-        return ValueNetwork(policy, _head(policy), shared=True, detach=self.detach)
+        return ValueNetwork(policy, _head(policy), shared=True)
 
 
 @dataclass(frozen=True)
@@ -91,10 +86,9 @@ class ValueNetwork(nn.Module):
     more state: 0 where the row ended by itself, its value where it was cut off. Everything behind that is 0.
     """
 
-    def __init__(self, trunk: nn.Module, head: nn.Linear, shared: bool = False, detach: bool = False) -> None:
+    def __init__(self, trunk: nn.Module, head: nn.Linear, shared: bool = False) -> None:
         super().__init__()
         self.head = head
-        self.detach = detach
         if shared:
             self._shared: tuple[nn.Module, ...] = (trunk,)  # in a tuple: its parameters belong to the policy
         else:
@@ -107,17 +101,50 @@ class ValueNetwork(nn.Module):
 
     def forward(self, rollout: Rollout, *, want: Collection[Want] = ("value",)) -> PolicyOutput:
         trunk: Callable[..., PolicyOutput] = self._shared[0] if self._shared else self.trunk
-        hidden = trunk(_one_more(rollout), want=("hidden",)).need("hidden")
-        value = self.head((hidden.detach() if self.detach else hidden).to(self.head.weight))[..., 0]
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self._shared):
+            hidden = trunk(_one_more(rollout), want=("hidden",)).need("hidden")
+        return PolicyOutput(value=self.value_of(hidden, rollout))
+
+    def value_of(self, hidden: Tensor, rollout: Rollout) -> Tensor:
+        """[B, T+1] values from features [B, T+1, D] of all states."""
+        value = self.head(hidden.to(self.head.weight))[..., 0]
         last = rollout.lengths
         ends = last + (~rollout.terminal.to(last.device)).long()
         inside = torch.arange(rollout.steps + 1, device=last.device) < ends[:, None]
-        return PolicyOutput(value=torch.where(inside, value.to(last.device), 0))
+        return torch.where(inside, value.to(last.device), 0)
+
+    def with_policy(self) -> PolicyAndValue:
+        """The policy and this head as one network.
+
+        Raises:
+            PlanError: where the critic has a trunk of its own.
+        """
+        if not self._shared:
+            raise PlanError("only a critic on the policy's own features (policies.HeadOnPolicy) can be trained together with it")
+        return PolicyAndValue(self._shared[0], self)
 
     @torch.no_grad()
     def values(self, rollout: Rollout) -> Tensor:
         """[B, T+1], without gradients, computed in parts."""
         return by_length(rollout, self, want=("value",)).need("value")
+
+
+class PolicyAndValue(nn.Module):
+    """A policy and a head on its features: one pass gives log-probs and values, and one learner owns both."""
+
+    def __init__(self, policy: nn.Module, critic: ValueNetwork) -> None:
+        super().__init__()
+        self.policy, self.critic = policy, critic
+
+    def forward(self, rollout: Rollout, *, want: Collection[Want] = ("logp", "value")) -> PolicyOutput:
+        out: PolicyOutput = self.policy(_one_more(rollout), want=tuple({*want, "hidden"} - {"value"}))
+        hidden, steps = out.need("hidden"), rollout.steps
+        return PolicyOutput(
+            None if out.logp is None else out.logp[:, :steps],
+            None if out.entropy is None else out.entropy[:, :steps],
+            hidden[:, :steps] if "hidden" in want else None,
+            self.critic.value_of(hidden, rollout) if "value" in want else None,
+        )
 
 
 class _Trunk(nn.Module):
@@ -143,7 +170,7 @@ def _one_more(rollout: Rollout) -> Rollout:
 
     states = None if rollout.states is None else torch.cat([rollout.states, rollout.states[:, -1:]], 1)
     steps = {name: more(getattr(rollout, name)) for name in ("actions", "mask", "logp", "node")}
-    return rollout.replace(**steps, states=states, trace={})
+    return rollout.replace(**steps, states=states, trace={k: more(v) for k, v in rollout.trace.items()})
 
 
 @torch.no_grad()

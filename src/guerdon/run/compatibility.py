@@ -67,9 +67,12 @@ def check_plan(plan: Plan) -> None:
             known = list(plan.advantage) if isinstance(plan.advantage, dict) else ["main"]
             raise PlanError(f"learner {name!r} reads advantage {term.advantage!r}; {nearest(term.advantage, known)}")
     for name, spec in plan.learners.items():
-        network = getattr(spec, "of", "policy")
-        if network != "policy" and network not in plan.critics:
-            raise PlanError(f"learner {name!r} trains {network!r}; {nearest(network, ['policy', *plan.critics])}")
+        of = getattr(spec, "of", "policy")
+        for network in (of,) if isinstance(of, str) else of:
+            if network != "policy" and network not in plan.critics:
+                raise PlanError(f"learner {name!r} trains {network!r}; {nearest(network, ['policy', *plan.critics])}")
+        if not isinstance(of, str) and (of[0] != "policy" or of[1] == "policy"):
+            raise PlanError(f"learner {name!r}: of two networks, the first must be 'policy' and the second a critic")
     if plan.stop.kl is not None and "reference" not in plan.references:
         raise PlanError("stop.kl needs references: {reference: policies.Frozen}")
     if plan.stop.patience is not None and plan.evaluation is None:

@@ -29,7 +29,8 @@ def evaluate(run: Run) -> tuple[dict[str, float], list[dict[str, Any]]]:
         reference = run.references.get("reference")
         rows = min((s.rows for s in plan.learners.values() if getattr(s, "rows", None)), default=None)
         logp = in_parts(reference.output, rollout, rows).logp if reference is not None else None
-        metrics = rollout_metrics(rollout, logp) | {"n": float(len(rollout))}
+        first = run.evaluations[0]["metrics"] if run.evaluations else None
+        metrics = rollout_metrics(rollout, logp, first) | {"n": float(len(rollout))}
         for name, reward in (("proxy", proxy), ("held_out", held_out)):
             if reward is not None:
                 named = reward_metrics(reward, name)

@@ -90,8 +90,7 @@ class Run:
         self.source = opened(plan.source, plan.seed)
         self.references = {n: r.build(self.policy) for n, r in plan.references.items()}
         self.critics = {n: c.build(self.policy) for n, c in plan.critics.items()}
-        networks = {"policy": self.policy, **self.critics}
-        self.learners = {n: spec.build(networks[getattr(spec, "of", "policy")]) for n, spec in plan.learners.items()}
+        self.learners = {n: spec.build(self.network(getattr(spec, "of", "policy"))) for n, spec in plan.learners.items()}
         self.transform_states = [t.init() for t in plan.transforms]
         self.scorer: Any = None
         self.checks = _default_checks() if plan.checks is None else plan.checks
@@ -117,6 +116,12 @@ class Run:
             scoring = self.plan.scoring
             journal = Journal(folder / "journal.jsonl") if folder else None
             self.scorer = Scorer(as_reward(self.plan.reward), workers=scoring.workers, timeout=scoring.timeout, journal=journal)
+
+    def network(self, of: str | tuple[str, str]) -> Any:
+        """What a learner trains: the policy, a critic, or the policy together with a critic on its features."""
+        if isinstance(of, str):
+            return self.policy if of == "policy" else self.critics[of]
+        return self.critics[of[1]].with_policy()
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:

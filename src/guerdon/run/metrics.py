@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -27,28 +28,30 @@ def reward_metrics(reward: RewardOutput, prefix: str = "reward") -> dict[str, fl
     return out
 
 
-def rollout_metrics(rollout: Rollout, reference: Tensor | None, entropy: Tensor | None = None) -> dict[str, float]:
-    """Length, ending, diversity and, where they are known, KL to the reference and entropy."""
+def rollout_metrics(rollout: Rollout, reference: Tensor | None, first: Mapping[str, float] | None = None) -> dict[str, float]:
+    """Length, ending, diversity and, where they are known, KL to the reference and entropy.
+
+    Distinct n-grams are counted among as many tokens as at ``first`` (half of what it had, so that answers may shorten).
+    """
     mask = rollout.mask
     out = {"length": float(mask.sum(1).double().mean()), "terminal": float(rollout.terminal.double().mean())}
     if rollout.actions.dim() == 2 and not rollout.actions.is_floating_point():
         rows = [a[m].tolist() for a, m in zip(rollout.actions.cpu(), mask.cpu(), strict=True)]
-        out |= {f"distinct_{n}": distinct_n(rows, n) for n in (1, 2)}
+        tokens = int((first or {}).get("distinct_tokens", (int(mask.sum()) + 1) // 2))
+        out |= {f"distinct_{n}": distinct_n(rows, n, tokens) for n in (1, 2)} | {"distinct_tokens": float(tokens)}
     if reference is not None and rollout.logp is not None:
         ratio = torch.where(mask, rollout.logp - reference, torch.zeros_like(reference)).double()
         out["kl"] = float(ratio.sum(1).mean())  # unbiased for samples of the policy itself
         out["kl_step"] = masked_mean(ratio, mask)
-    if entropy is not None:
-        out["entropy"] = masked_mean(entropy, mask)
-    elif rollout.logp is not None and "entropy" not in out:
+    if rollout.logp is not None:
         out["entropy"] = -masked_mean(rollout.logp, mask)  # sampled estimate: the mean surprise of what was drawn
     return out
 
 
-def draw_metrics(batch: Batch) -> dict[str, float]:
-    """What the log says of a draw, the learners' figures aside."""
+def draw_metrics(batch: Batch, first: Mapping[str, float] | None = None) -> dict[str, float]:
+    """What the log says of a draw, the learners' figures aside; ``first``: that of the run's first draw."""
     reference = batch.refs.get("reference")
-    out = reward_metrics(batch.raw) | rollout_metrics(batch.rollout, reference.logp if reference is not None else None)
+    out = reward_metrics(batch.raw) | rollout_metrics(batch.rollout, reference.logp if reference is not None else None, first)
     ok = batch.reward.ok
     raw = batch.replace(reward=batch.raw)
     if batch.raw.step is not None and bool(ok.any()):

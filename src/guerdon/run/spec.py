@@ -53,7 +53,8 @@ def name_of(target: Any) -> str:
     cls, tail = (owner, f".{target.__name__}") if inspect.isclass(owner) else (target, "")
     name = getattr(cls, "__name__", "")
     for room in ROOMS:
-        if cls.__module__.startswith(f"guerdon.{room}"):
+        home = f"guerdon.{'core' if room == 'run' else room}", f"guerdon.{room}"  # Term and Due are named as run.Term, run.Due
+        if cls.__module__.startswith(home):
             if getattr(importlib.import_module(f"guerdon.{room}"), name, None) is cls:
                 return f"{room}.{name}{tail}"
     raise PlanError(
@@ -103,8 +104,6 @@ def to_tree(value: Any, *, full: bool = False) -> Any:
     if dataclasses.is_dataclass(value) and type(value).__module__.split(".")[0] == "guerdon":
         fields = [f for f in dataclasses.fields(value) if f.init and (full or _changed(value, f))]
         tree = {f.name: to_tree(getattr(value, f.name), full=full) for f in fields}
-        if type(value).__module__.startswith("guerdon.core"):
-            return tree  # Term, Due: their place in the plan says what they are
         return {"use": name_of(type(value)), **tree} if tree else name_of(type(value))
     return {"live": _describe(value)}
 

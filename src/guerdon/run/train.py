@@ -23,7 +23,7 @@ class Train:
     Args:
         terms: An objective, a Term, or several of them: summed, under one optimiser step.
         optim: How weights move.
-        of: What is trained: ``"policy"`` or a critic's name.
+        of: What is trained: ``"policy"``, a critic's name, or ``("policy", critic)`` for both at once on shared features.
         epochs: Passes over each draw.
         minibatches: Optimiser steps per pass.
         rows: Rows computed at once (None: all); changes memory and speed, never the gradient.
@@ -33,7 +33,7 @@ class Train:
 
     terms: Any
     optim: AdamW = AdamW()
-    of: str = "policy"
+    of: str | tuple[str, str] = "policy"
     epochs: int = 1
     minibatches: int = 1
     rows: int | None = None
@@ -48,6 +48,9 @@ class Train:
 
     def all_terms(self) -> tuple[Term, ...]:
         many: Sequence[Any] = self.terms if isinstance(self.terms, tuple | list) else (self.terms,)
+        for term in many:
+            if not isinstance(term, Term) and not (callable(term) and hasattr(term, "unit")):
+                raise PlanError(f"Train: terms must be objectives or {{use: run.Term, objective: ...}}, got {term!r}")
         return tuple(t if isinstance(t, Term) else Term(t) for t in many)
 
     def build(self, network: nn.Module) -> Trainer:

@@ -1,10 +1,11 @@
-"""Arithmetic: sums and differences like ``47+85=``, and a base model that has learned them from a careless teacher."""
+"""Arithmetic: sums like ``47+85=``, and a base model that has learned them from a careless teacher."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import ClassVar, Literal, Self
 
 from guerdon.core.errors import PlanError
@@ -35,7 +36,7 @@ class Arithmetic(Task):
 
     Example:
         >>> Arithmetic(operands=3, style="steps").items(1)
-        [('14-48+90=', {'answer': '56', 'solution': '-34+90=56'})]
+        [('17+93+0=', {'answer': '110', 'solution': '110+0=110'})]
     """
 
     name: ClassVar[str] = "arithmetic"
@@ -157,6 +158,7 @@ class ArithmeticReward:
         steps: Weight of the fraction of those expressions that have the right value.
 
     Example:
+        >>> import torch
         >>> mask, n = torch.ones(3, 1, dtype=torch.bool), torch.arange(3)
         >>> rollout = Rollout(["47+85="] * 3, ["132", "122", "1+"], torch.zeros(3, 1), mask, n, n, info={"answer": ["132"] * 3})
         >>> out = ArithmeticReward()(rollout)
@@ -190,7 +192,7 @@ def _parts(output: object, answer: object) -> dict[str, float] | str:
         return f"the known answer {answer!r} is not a whole number"
     known = str(truth)
     pieces = output.strip().split("=")
-    values = []
+    values: list[Fraction | None] = []
     for piece in pieces:
         try:
             values.append(evaluate(piece))

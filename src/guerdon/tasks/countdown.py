@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import ClassVar, Self
 
 import torch
@@ -25,7 +24,7 @@ _OPERATORS = "+-*/"
 
 @dataclass(frozen=True)
 class Countdown(Task):
-    """``3 7 25 -> 46:`` asks for an expression with the value 46, such as ``3*7+25``.
+    """``4 8 5 3 -> 25:`` asks for an expression with the value 25, such as ``4*5+8-3``.
 
     The rule is that of the television game: each given number at most once, ``+ - * /`` and brackets, not all numbers need
     be used. Unlike there, values on the way may be negative or fractions; they are exact. Every puzzle is made from an
@@ -40,7 +39,7 @@ class Countdown(Task):
     Example:
         >>> prompt, info = Countdown().items(1)[0]
         >>> prompt, info["solution"]
-        ('9 5 1 -> 13:', '9+5-1')
+        ('8 6 9 3 -> 26:', '8+6+9+3')
     """
 
     name: ClassVar[str] = "countdown"
@@ -149,8 +148,10 @@ class CountdownReward:
 
 
 def solutions(rollout: Rollout) -> list[str | None]:
-    """[B] which solution each row found, the same text for expressions that differ only in order, grouping and signs; None
-    where the row does not solve its puzzle."""
+    """[B] which solution each row found, None where it does not solve its puzzle.
+
+    It is the same text for expressions that differ only in order, grouping and signs.
+    """
     solved = CountdownReward()(rollout).parts["solved"].tolist()
     return [solution_key(str(o)) if s else None for o, s in zip(rollout.outputs, solved, strict=True)]
 
@@ -181,7 +182,7 @@ def _parts(output: object, numbers: object, target: object) -> dict[str, float] 
     if not isinstance(output, str):
         return f"the output is {type(output).__name__}, not text"
     try:
-        given, wanted = Counter(int(n) for n in numbers), Fraction(target)  # type: ignore[arg-type, attr-defined]
+        given, wanted = Counter(int(n) for n in numbers), int(target)  # type: ignore[attr-defined, call-overload]
     except (TypeError, ValueError):
         return f"the puzzle {numbers!r} -> {target!r} is not made of numbers"
     try:

@@ -100,7 +100,7 @@ class Task(ABC):
 
         >>> from guerdon.tasks import Arithmetic
         >>> Arithmetic().items(2, seed=1)
-        [('87-90=', {'answer': '-3', 'solution': '-3'}), ('79-3=', {'answer': '76', 'solution': '76'})]
+        [('22+69=', {'answer': '91', 'solution': '91'}), ('8+15=', {'answer': '23', 'solution': '23'})]
         """
         streams = Streams(seed).fork("items", self.name)
         return [(p.prompt, dict(p.info)) for p in self.problems(streams("problem", streams.uids(n)), split)]

@@ -1,4 +1,4 @@
-"""A character-level tokenizer that is an ordinary Hugging Face tokenizer: one token per character, nothing lost on the way back."""
+"""A character-level tokenizer that is an ordinary Hugging Face tokenizer: one token per character, and nothing is lost."""
 
 from __future__ import annotations
 
