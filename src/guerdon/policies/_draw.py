@@ -79,11 +79,13 @@ def draw(logits: Tensor, u: Tensor, ways: Ways) -> Drawn:
         token = _invert(p, u)
         return Drawn(token, _at(p, token).log())
     kept = _kept(p, ways)
-    p = torch.where(support(kept, p.shape[1]), p, 0)
-    token, mass = _invert(p, u), p.double().sum(-1)
+    p = torch.where(kept < 0, 0, p.gather(1, kept.clamp(min=0)))
+    place, mass = _invert(p, u), p.double().sum(-1)
+    token, logp = _at(kept, place), (_at(p, place) / mass).log().to(p)
+    if kept.shape[1] <= WIDEST:
+        return Drawn(token, logp, kept, torch.zeros_like(logp))
     wide = (kept >= 0).sum(1) > WIDEST
-    log_kept = torch.where(wide, mass.log(), 0).to(p)
-    return Drawn(token, (_at(p, token) / mass).log().to(p), torch.where(wide[:, None], -1, kept[:, :WIDEST]), log_kept)
+    return Drawn(token, logp, torch.where(wide[:, None], -1, kept[:, :WIDEST]), torch.where(wide, mass.log(), 0).to(p))
 
 
 def support(kept: Tensor, size: int) -> Tensor:

@@ -96,6 +96,8 @@ def in_thread(make: Callable[[], Iterable[T]], count: int, limit: float | None, 
             if not good:
                 raise value
             yield value
+        left.set()
+        thread.join(1.0)  # it has nothing left to do; a thread that still ends while Python does may take the process down
     finally:
         left.set()
 

@@ -52,8 +52,9 @@ class Scorer:
         self._lock = threading.Lock()
         self._abandoned = Abandoned(getattr(self.reward, "origin", type(self.reward).__name__))
         self._jobs: queue.SimpleQueue[tuple[Future[RewardOutput], Rollout] | None] = queue.SimpleQueue()
-        for _ in range(workers):
-            threading.Thread(target=self._work, daemon=True, name="guerdon-scoring").start()
+        self._threads = [threading.Thread(target=self._work, daemon=True, name="guerdon-scoring") for _ in range(workers)]
+        for thread in self._threads:
+            thread.start()
 
     @property
     def scope(self) -> Scope:
@@ -84,6 +85,8 @@ class Scorer:
             pool.close()
         for _ in range(self.workers):
             self._jobs.put(None)
+        for thread in self._threads:  # idle ones end at once; one that hangs in a reward is left behind
+            thread.join(1.0)
         if self.journal is not None:
             self.journal.close()
 

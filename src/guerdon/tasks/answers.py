@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import Any
 
 import torch
@@ -33,6 +34,21 @@ def column(rollout: Rollout, name: str, task: str) -> Sequence[Any]:
                           f"{nearest(name, rollout.info)}")  # fmt: skip
     values = rollout.info[name]
     return values.tolist() if isinstance(values, torch.Tensor) else values
+
+
+def exact(value: object) -> Fraction:
+    """A number, or a text that spells one, without rounding.
+
+    >>> exact(" 132"), exact(2.0), exact("1/3")
+    (Fraction(132, 1), Fraction(2, 1), Fraction(1, 3))
+
+    Raises:
+        ValueError: for anything else.
+    """
+    try:
+        return Fraction(str(value))
+    except ZeroDivisionError:
+        raise ValueError(f"{value!r} divides by zero") from None
 
 
 def score(reward: Any, rows: Sequence[dict[str, float] | str]) -> RewardOutput:

@@ -11,7 +11,7 @@ from typing import ClassVar, Literal, Self
 from guerdon.core.errors import PlanError
 from guerdon.core.reward import RewardOutput, Scope
 from guerdon.core.rollout import Rollout
-from guerdon.tasks.answers import check_weights, column, score
+from guerdon.tasks.answers import check_weights, column, exact, score
 from guerdon.tasks.expressions import ExpressionError, evaluate
 from guerdon.tasks.task import Problem, Task
 from guerdon.tasks.warm_start import LMConfig, WarmStart
@@ -187,9 +187,9 @@ def _parts(output: object, answer: object) -> dict[str, float] | str:
     if not isinstance(output, str):
         return f"the output is {type(output).__name__}, not text"
     try:
-        truth = int(answer)  # type: ignore[call-overload]
-    except (TypeError, ValueError):
-        return f"the known answer {answer!r} is not a whole number"
+        truth = exact(answer)
+    except ValueError:
+        return f"the known answer {answer!r} is not a number"
     known = str(truth)
     pieces = output.strip().split("=")
     values: list[Fraction | None] = []

@@ -14,7 +14,7 @@ from guerdon.core.batch import by_group
 from guerdon.core.errors import PlanError
 from guerdon.core.reward import RewardOutput, Scope
 from guerdon.core.rollout import Rollout
-from guerdon.tasks.answers import check_weights, column, score
+from guerdon.tasks.answers import check_weights, column, exact, score
 from guerdon.tasks.expressions import ExpressionError, evaluate, numbers_in, parse, solution_key
 from guerdon.tasks.task import Problem, Task
 from guerdon.tasks.warm_start import LMConfig, WarmStart
@@ -182,7 +182,7 @@ def _parts(output: object, numbers: object, target: object) -> dict[str, float] 
     if not isinstance(output, str):
         return f"the output is {type(output).__name__}, not text"
     try:
-        given, wanted = Counter(int(n) for n in numbers), int(target)  # type: ignore[attr-defined, call-overload]
+        given, wanted = Counter(exact(n) for n in numbers), exact(target)  # type: ignore[attr-defined]
     except (TypeError, ValueError):
         return f"the puzzle {numbers!r} -> {target!r} is not made of numbers"
     try:
@@ -190,6 +190,6 @@ def _parts(output: object, numbers: object, target: object) -> dict[str, float] 
         value = evaluate(expression)
     except ExpressionError:
         return {"solved": 0.0, "valid": 0.0, "close": 0.0}
-    if Counter(numbers_in(expression)) - given:
+    if Counter(map(exact, numbers_in(expression))) - given:
         return {"solved": 0.0, "valid": 0.0, "close": 0.0}
     return {"solved": float(value == wanted), "valid": 1.0, "close": float(1 / (1 + abs(value - wanted)))}
