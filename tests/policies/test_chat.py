@@ -222,4 +222,6 @@ def test_spaces_at_the_start_of_an_answer_are_kept(shared_data):
         [a[: int(n)].tolist() for a, n in zip(rollout.actions, rollout.lengths, strict=True)], skip_special_tokens=True
     )
     assert [context + o for o in rollout.outputs] == whole
-    assert [policy.text.tokenizer.decode(policy.text.answer(context, o).ids, skip_special_tokens=True) for o in rollout.outputs] == whole
+    assert [
+        policy.text.tokenizer.decode(policy.text.answer(context, o).ids, skip_special_tokens=True) for o in rollout.outputs
+    ] == whole

@@ -60,7 +60,9 @@ def test_adapters_are_merged_or_kept(tmp_path):
     adapted = CausalLM.from_pretrained(str(folder), dtype="float64", device="cpu")
     assert adapted.lora
     assert same(policy, adapted) == 0
-    assert [n for n, p in adapted.named_parameters() if p.requires_grad] == [n for n, p in policy.named_parameters() if p.requires_grad]
+    assert [n for n, p in adapted.named_parameters() if p.requires_grad] == [
+        n for n, p in policy.named_parameters() if p.requires_grad
+    ]
     assert torch.equal(policy.sample(ITEMS, 2, streams=STREAMS, max_tokens=8).logp, before.logp)  # saving changed nothing
     with pytest.raises(PlanError, match="has an adapter already"):
         CausalLM.from_pretrained(str(folder), lora=2, device="cpu")

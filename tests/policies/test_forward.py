@@ -85,7 +85,10 @@ def test_logits_exist_for_chosen_steps_only(arch):
 
 def test_rows_of_several_behaviours():
     policy = tiny_lm()
-    parts = [policy.sample(ITEMS, 2, streams=STREAMS.fork(k), max_tokens=6 + k, temperature=h) for k, h in enumerate((0.5, 1.0, 2.0, 0))]
+    parts = [
+        policy.sample(ITEMS, 2, streams=STREAMS.fork(k), max_tokens=6 + k, temperature=h)
+        for k, h in enumerate((0.5, 1.0, 2.0, 0))
+    ]
     rollout = Rollout.cat(parts)
     order = torch.randperm(len(rollout), generator=torch.Generator().manual_seed(1))
     assert len(rollout.behaviour) == 4

@@ -146,7 +146,9 @@ def test_stop_texts_end_an_answer_and_are_left_out():
         if first is not None:
             stopped += 1
             assert ended
-            assert policy.text.tokenizer.decode(ids, skip_special_tokens=True).endswith(tuple(stop))  # the stop text was chosen, and counts
+            assert policy.text.tokenizer.decode(ids, skip_special_tokens=True).endswith(
+                tuple(stop)
+            )  # the stop text was chosen, and counts
     assert stopped > 3
     assert policy.mismatch(rollout)["max"] < 1e-9
 

@@ -100,7 +100,7 @@ def test_reward_source_and_items_fit_together(task) -> None:
 
 
 def test_parts_of_a_plan_are_checked_when_they_are_made() -> None:
-    with pytest.raises(PlanError, match="TaskPrompts.split 'heldout'; did you mean 'held_out'"):
+    with pytest.raises(PlanError, match=r"TaskPrompts.split 'heldout'; did you mean 'held_out'"):
         TaskPrompts(Arithmetic(), "heldout")  # type: ignore[arg-type]
     with pytest.raises(PlanError, match="must be a task"):
         TaskPrompts("arithmetic")  # type: ignore[arg-type]

@@ -66,11 +66,11 @@ def _texts(folder: Path, model: str | None) -> dict[str, str]:
     from guerdon.run.schema import plan_schema
 
     template = resources.files("guerdon.cli") / "template"
-    numbers = {"CONTEXTS": "16", "MAX_TOKENS": "8", "LR": "1.0e-3", "STEPS": "30"}
+    numbers = {"CONTEXTS": "16", "MAX_TOKENS": "8", "LR": "6.0e-4", "STEPS": "40"}
     if model is not None:
         numbers = {"CONTEXTS": "8 ", "MAX_TOKENS": "48", "LR": "1.0e-5", "STEPS": "30"}
     plan = (template / "plan.yaml").read_text(encoding="utf8")
-    for key, value in {"NAME": folder.resolve().name or "run", "MODEL": json.dumps(model or "model"), **numbers}.items():
+    for key, value in {"NAME": folder.resolve().name or "run", "MODEL ": f"{model or 'model'} ", **numbers}.items():
         plan = plan.replace(f": {key}", f": {value}", 1)
     return {
         "plan.yaml": plan,

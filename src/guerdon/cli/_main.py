@@ -30,6 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.environ.setdefault(name, "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin while they wait cost up to 8x on a busy machine
     try:
         from typer.main import get_command
 

@@ -34,7 +34,8 @@ def attend(
     if any(kwargs.get(name) is not None for name in _FOREIGN):
         raise NotImplementedError("attention with sinks, biases or block tables")
     rows, heads, steps, width = query.shape
-    if softcap is None and (steps > 1 or query.device.type != "cpu"):
+    fused = steps > 1 or query.device.type != "cpu" or query.element_size() < 4
+    if softcap is None and fused:
         is_causal = kwargs.get("is_causal")
         return sdpa_attention_forward(module, query, key, value, attention_mask, dropout, scaling, is_causal=is_causal)
     groups, seen = key.shape[1], key.shape[2]
@@ -83,7 +84,8 @@ def mask(
 ) -> Tensor | None:  # fmt: skip
     """What ``attend`` is given: for one query a row only the first columns, up to the last that is hidden from some row."""
     plain = allow_is_causal_skip and q_length == 1 and (local_size is None or kv_length < local_size)
-    if plain and attention_mask is not None and attention_mask.device.type == "cpu":
+    fused = kwargs.get("dtype") not in (torch.float32, torch.float64)
+    if plain and not fused and attention_mask is not None and attention_mask.device.type == "cpu":
         hidden = ~attention_mask[:, :kv_length].all(0)
         columns = int(hidden.nonzero()[-1]) + 1 if bool(hidden.any()) else 0
         return attention_mask[:, None, None, :columns] if columns else None

@@ -124,7 +124,7 @@ def _kept(p: Tensor, ways: Ways, width: int = 32) -> Tensor:
     ids = torch.where(ids == size, -1, ids)
     more = keep[:, -1] & (width < size and not ways.top_k)
     if bool(more.any()):
-        wider = _kept(p[more], ways, 8 * width)
+        wider = _kept(p[more], ways, 4 * width)
         ids = torch.nn.functional.pad(ids, (0, wider.shape[1] - ids.shape[1]), value=-1)
         ids[more] = wider
     return ids

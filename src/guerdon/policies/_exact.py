@@ -34,7 +34,7 @@ def exact_norms(model: nn.Module) -> int:
         eps = getattr(norm, "variance_epsilon", getattr(norm, "eps", None))
         weight = getattr(norm, "weight", None)
         named = type(norm).__name__.endswith("Norm") and type(norm) is not nn.LayerNorm
-        if not named or eps is None or weight is None or weight.dtype != torch.float64:
+        if isinstance(norm, _Exact) or not named or eps is None or weight is None or weight.dtype != torch.float64:
             continue
         x = torch.linspace(-1, 2, weight.numel(), dtype=torch.float64, device=weight.device).view(1, *weight.shape)
         with torch.no_grad():

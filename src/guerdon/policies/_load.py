@@ -58,6 +58,7 @@ class LoRA:
         )  # fmt: skip
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "fan_in_fan_out")  # peft sees for itself which layers are transposed
+            warnings.simplefilter("ignore", FutureWarning)  # and calls what transformers is about to rename
             torch.manual_seed(self.seed)
             try:
                 return peft.get_peft_model(model, config)

@@ -30,14 +30,17 @@ class Network:
         self.config = model.config.get_text_config(decoder=True)
         self.limit: int | None = getattr(self.config, "max_position_embeddings", None)
         self.filler = int(getattr(self.config, "pad_token_id", None) == 0)  # any id that is not the pad token, which some warn of
+        self.backbone = next((b for b in (model.base_model, getattr(model, "model", None)) if b not in (None, model)), None)
+        if model.dtype == torch.float64 and hasattr(model, "set_experts_implementation"):
+            model.set_experts_implementation("eager")  # grouped products know no float64
         with torch.no_grad():
             exact_norms(model)
             probe = torch.arange(1, 5, device=model.device)[None] % self.config.vocab_size
             _attention.install(model, probe)
             self.head = self._find_head(probe)
-        forward = (model if self.head is None else model.base_model).forward
-        self.takes = frozenset(inspect.signature(forward).parameters)
-        self.ragged = "past_key_values" in self.takes and GrowingCache(self.config).aligned
+            self.takes = frozenset(inspect.signature((model if self.head is None else self.backbone).forward).parameters)
+            self.ragged = "past_key_values" in self.takes and GrowingCache(self.config).aligned
+            self.samples = "past_key_values" in self.takes and self._cache_works(probe[0])
 
     def states(self, ids: Tensor, **cached: Any) -> Tensor:
         """[B, T, D] features after each of ``ids`` [B, T] ([B, T, V] logits without a head); padding only at the end."""
@@ -45,16 +48,16 @@ class Network:
             cached = {"use_cache": False}
         if self.head is None:
             return self.model(input_ids=ids, **cached).logits
-        return self.model.base_model(input_ids=ids, **cached).last_hidden_state
+        return self.backbone(input_ids=ids, **cached).last_hidden_state
 
     def features(self, ids: Tensor) -> Tensor:
         """[B, T, D] features after each of ``ids``, also where there is no head."""
-        return self.model.base_model(input_ids=ids, use_cache=False).last_hidden_state
+        if self.backbone is None:
+            raise ModelError(f"{type(self.model).__name__} does not show its hidden states")
+        return self.backbone(input_ids=ids, use_cache=False).last_hidden_state
 
     def start(self, ids: Tensor, lengths: Tensor) -> tuple[GrowingCache, Tensor]:
         """Reads prompts [G, P] padded at the end: their cache, and the [G, D] states behind each one's last token."""
-        if "past_key_values" not in self.takes:
-            raise ModelError(f"{type(self.model).__name__} keeps no cache that sampling could use")
         cache = GrowingCache(self.config)
         states = self.states(ids, past_key_values=cache, use_cache=True)
         if bool((lengths < ids.shape[1]).any()):
@@ -90,11 +93,24 @@ class Network:
         entropy = -torch.where(inside, lp.exp() * lp.masked_fill(~inside, 0), 0).sum(-1)
         return lp.gather(1, ids[:, None])[:, 0], entropy
 
+    def _cache_works(self, row: Tensor) -> bool:
+        """Whether a step behind a cache, its rows moved and multiplied, says what the whole row says."""
+        ids, lengths = torch.stack([row, row.flip(0)]), torch.tensor([4, 2 if self.ragged else 4], device=row.device)
+        again = torch.tensor([0, 1, 1], device=row.device)
+        cache, _ = self.start(ids, lengths)
+        cache.reorder_cache(again)
+        seen = torch.arange(5, device=row.device) >= 4 - lengths[again, None]
+        stepped = self.step(row[again], lengths[again], cache, seen if self.ragged else None)
+        rows = [torch.cat([ids[k, : lengths[k]], row[k : k + 1]]) for k in again.tolist()]
+        whole = torch.cat([self.states(r[None])[:, -1] for r in rows])
+        apart = (stepped - whole).abs().max() / whole.abs().max()
+        return bool(apart < (0.1 if whole.dtype in (torch.bfloat16, torch.float16) else 1e-3))
+
     def _find_head(self, probe: Tensor) -> Head | None:
         """The head that makes the model's own logits from its features, tried on features loud enough to tell."""
         model = self.model
         linear = model.get_output_embeddings()
-        if type(linear) is not nn.Linear or model.base_model is model:  # such as an output layer with an adapter
+        if type(linear) is not nn.Linear or self.backbone is None:  # such as an output layer with an adapter
             return None
         heard: list[Tensor] = []
 

@@ -67,10 +67,8 @@ class CausalLM(Policy):
         Raises:
             ModelError: in one line that says what is missing.
         """
-        name, kind = (
-            str(Path(path_or_name).expanduser()) if str(path_or_name).startswith("~") else str(path_or_name),
-            dtype_of(dtype),
-        )
+        name, kind = str(path_or_name), dtype_of(dtype)
+        name = str(Path(name).expanduser()) if name.startswith("~") else name
         check_folder(name)
         tokenizer = load_tokenizer(name)
         model = load_model(name, dtype=kind).to(device_of(device, kind))
@@ -80,7 +78,11 @@ class CausalLM(Policy):
     def from_parts(
         cls, model: Any, tokenizer: Any, *, lora: int | LoRA | None = None, template: str | None = None, name: str | None = None
     ) -> Self:
-        """A model and a tokenizer that are there already."""
+        """A model and a tokenizer that are there already.
+
+        The model stays the caller's, set up for sampling: in ``eval()`` mode, with guerdon's attention where that gives the same
+        logits, and, in float64, with norms that do not round to float32.
+        """
         if lora is not None and hasattr(model, "peft_config"):
             raise PlanError("the model has an adapter already; leave lora out to train that one")
         ends = getattr(model.generation_config, "eos_token_id", None)
@@ -124,7 +126,7 @@ class CausalLM(Policy):
         A row's tokens depend on its uid and its prompt, not on what is sampled beside it. ``temperature=0`` takes the most
         probable tokens; such rows are recorded, and replayed, with temperature 1. After a cut (``top_p`` or ``top_k``),
         ``trace["kept"]`` [B, T, K] holds the ids + 1 that were kept (0: none), or, where more than 256 were,
-        ``trace["log_kept"]`` [B, T] the log of their mass.
+        ``trace["log_kept"]`` [B, T] the log of their mass (nucleus sampling: arXiv:1904.09751).
 
         Args:
             items: What is asked.
@@ -145,6 +147,8 @@ class CausalLM(Policy):
         ways = Ways(temperature, top_p, top_k)
         if n < 1 or max_tokens < 1 or (rows is not None and rows < 1):
             raise PlanError(f"n={n}, max_tokens={max_tokens}, rows={rows}: each must be at least 1")
+        if not self.network.samples:
+            raise ModelError(f"{type(self.network.model).__name__} has no cache of keys and values that sampling can use")
         if not len(items.contexts):
             raise DataError("there is nothing to sample for: no items")
         prompts = [self.text.prompt(c, k) for k, c in enumerate(items.contexts)]

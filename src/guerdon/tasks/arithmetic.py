@@ -16,6 +16,8 @@ from guerdon.tasks.expressions import ExpressionError, evaluate
 from guerdon.tasks.task import Problem, Task
 from guerdon.tasks.warm_start import LMConfig, WarmStart
 
+_NUMBER = 5 / 6  # share of slips that are still numbers
+
 
 @dataclass(frozen=True)
 class Arithmetic(Task):
@@ -120,10 +122,10 @@ def reductions(values: Sequence[int], ops: Sequence[str], slip: int = -1, u: Seq
         a, b = values[k], values[k + 1]
         value = str(a + b if ops[k] == "+" else a - b if ops[k] == "-" else a * b)
         if step == slip:
-            value = slipped(value, u)
-            if not ops[1:]:
-                return [*texts, value]  # perhaps no number
-        values[k : k + 2] = [int(value.rstrip("+"))]
+            if len(ops) == 1:
+                return [*texts, slipped(value, u)]
+            value = slipped(value, (u[0] * _NUMBER, *u[1:]))  # later steps need a number
+        values[k : k + 2] = [int(value)]
         del ops[k]
     return [*texts, str(values[0])]
 
@@ -138,8 +140,8 @@ def slipped(answer: str, u: Sequence[float]) -> str:
     place = int(u[1] * len(digits))  # from the left
     if u[0] < 1 / 2:
         return str(int(answer) + (1 if u[2] < 1 / 2 else -1) * 10 ** (len(digits) - 1 - place))
-    if u[0] < 5 / 6:
-        others = [d for d in "0123456789" if d != digits[place] and not (d == "0" and place == 0 and len(digits) > 1)]
+    if u[0] < _NUMBER:
+        others = [d for d in "0123456789" if d != digits[place] and not (d == "0" and place == 0 and len(answer) > 1)]
         return answer[: -len(digits)] + digits[:place] + others[int(u[2] * len(others))] + digits[place + 1 :]
     return f"{answer}+"
 

@@ -19,8 +19,6 @@ from guerdon.tasks.expressions import ExpressionError, evaluate, numbers_in, par
 from guerdon.tasks.task import Problem, Task
 from guerdon.tasks.warm_start import LMConfig, WarmStart
 
-_OPERATORS = "+-*/"
-
 
 @dataclass(frozen=True)
 class Countdown(Task):
@@ -39,7 +37,7 @@ class Countdown(Task):
     Example:
         >>> prompt, info = Countdown().items(1)[0]
         >>> prompt, info["solution"]
-        ('8 6 9 3 -> 26:', '8+6+9+3')
+        ('1 3 3 2 -> 15:', '(2*3-1)*3')
     """
 
     name: ClassVar[str] = "countdown"
@@ -69,10 +67,9 @@ class Countdown(Task):
 
     def problem(self, u: Sequence[float]) -> Problem | None:
         given = [1 + int(x * self.high) for x in u[: self.count]]
-        built = _combined(given, u[self.count :])
-        if built is None or built[0] > self.target:
+        target, solution = _combined(given, u[self.count :])
+        if target > self.target:
             return None
-        target, solution = built
         key = f"{' '.join(map(str, sorted(given)))} -> {target}"
         prompt = f"{' '.join(map(str, given))} -> {target}:"
         return Problem(prompt, key, {"numbers": tuple(given), "target": target, "solution": solution})
@@ -88,30 +85,27 @@ class Countdown(Task):
         return self.count * len(str(self.high)) + (self.count - 1) + 2 * (self.count - 2) + 1
 
 
-def _combined(given: Sequence[int], u: Sequence[float]) -> tuple[int, str] | None:
+def _combined(given: Sequence[int], u: Sequence[float]) -> tuple[int, str]:
     """All numbers joined two at a time, in random order, by random operators that keep to positive whole values.
 
-    Multiplying and dividing by 1 is left out, as it solves nothing. None where a pair allows no operator that was drawn.
+    Multiplying and dividing by 1 is left out, as it solves nothing.
     """
     pool = [(n, str(n), 3) for n in given]  # value, text, precedence
     for k in range(0, len(u), 3):
         a, left, left_rank = pool.pop(int(u[k] * len(pool)))
         b, right, right_rank = pool.pop(int(u[k + 1] * len(pool)))
-        op = _OPERATORS[int(u[k + 2] * 4)]
-        if op == "+":
-            value = a + b
-        elif op == "-" and a > b:
-            value = a - b
-        elif op == "*" and a > 1 and b > 1:
-            value = a * b
-        elif op == "/" and b > 1 and a % b == 0:
-            value = a // b
-        else:
-            return None
+        values = {"+": a + b}
+        if a > b:
+            values["-"] = a - b
+        if a > 1 and b > 1:
+            values["*"] = a * b
+        if b > 1 and a % b == 0:
+            values["/"] = a // b
+        op = list(values)[int(u[k + 2] * len(values))]
         rank = 1 if op in "+-" else 2
         left = f"({left})" if left_rank < rank else left
         right = f"({right})" if right_rank < rank or (right_rank == rank and op in "-/") else right
-        pool.append((value, left + op + right, rank))
+        pool.append((values[op], left + op + right, rank))
     return pool[0][0], pool[0][1]
 
 

@@ -24,7 +24,7 @@ from guerdon.tasks.warm_start import WarmStart
 Split = Literal["train", "held_out"]
 HELD_OUT = 0.1  # share of all problems that neither the base model nor the policy is trained on
 SLIPS = 5  # uniform numbers that decide on a mistake in the corpus
-_BLOCK, _ATTEMPTS = 8, 200  # candidates looked at together, and how often, before a split is called empty
+_BLOCK, _ATTEMPTS = 8, 1000  # candidates looked at together, and how often, before a split is called empty
 
 
 class Problem(NamedTuple):

@@ -85,8 +85,8 @@ def encode_pairs(pairs: Sequence[tuple[str, str]], ids: dict[str, int]) -> tuple
     """
     width = max((len(p) + len(a) for p, a in pairs), default=0) + 2
     x = torch.full((len(pairs), width), ids[PAD], dtype=torch.long)
-    prompt = torch.tensor([len(p) for p, _ in pairs])
-    total = torch.tensor([len(p) + len(a) for p, a in pairs])
+    prompt = torch.tensor([len(p) for p, _ in pairs], dtype=torch.long)
+    total = torch.tensor([len(p) + len(a) for p, a in pairs], dtype=torch.long)
     place = torch.arange(width)
     inside = (place >= 1) & (place <= total[:, None])
     try:
