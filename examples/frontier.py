@@ -21,7 +21,7 @@ def main() -> None:
     parser.add_argument("model", help="folder or hub name of a causal language model")
     parser.add_argument("--out", type=Path, default=Path("runs/frontier"))
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--steps", type=int, default=60)
     args = parser.parse_args()
     plan = Plan.load(Path(__file__).with_name("sentiment.yaml"), [f"policy.path_or_name={args.model}", f"steps={args.steps}"])
     folders = []

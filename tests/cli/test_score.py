@@ -154,4 +154,5 @@ def test_bad_input_is_one_line_and_nothing_is_written(guerdon, data, reward, fil
     before = sorted(p.name for p in data.iterdir())
     said = guerdon("score", reward, file, "--out", "scored.jsonl")
     assert complaint in said.complaint()
+    assert "no folder none" in guerdon("score", "reward.py:parts", "rows.jsonl", "--out", "none/scored.jsonl").complaint()
     assert [n for n in sorted(p.name for p in data.iterdir()) if n != "__pycache__"] == [n for n in before if n != "__pycache__"]

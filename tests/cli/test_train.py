@@ -148,6 +148,19 @@ def test_one_process_at_a_time(guerdon, project):
 
     with held(project / "runs/tiny"):
         assert "another process is at work on this run" in guerdon("train", "--resume", "runs/tiny").complaint()
+    (project / "runs/other").mkdir()
+    with held(project / "runs/other"):  # begun by another process, which has not written anything yet
+        assert "another process is at work on this run" in guerdon("train", "plan.yaml", "--name=other").complaint()
+        assert (project / "runs/other").exists()
+
+
+def test_what_a_killed_process_left_is_cleared_away(guerdon, project):
+    run = project / "runs/tiny"
+    (run / "code").mkdir(parents=True)
+    (run / ".lock").touch()
+    (run / "plan.yaml").write_text("stale")
+    assert guerdon("train", "plan.yaml", "--steps=1", "--quiet").code == 0
+    assert yaml.safe_load((run / "plan.yaml").read_text())["steps"] == 1
 
 
 # ---------------------------------------------------------------- bad input: one line, nothing written
@@ -173,6 +186,11 @@ def test_one_process_at_a_time(guerdon, project):
         (["plan.yaml", "--source.path=wrong.jsonl"], "wrong.jsonl:1: no column 'prompt'; did you mean 'prompts'?"),
         (["plan.yaml", "--reward=reward.py:rewrd"], "reward.py: no 'rewrd' in it; did you mean 'reward'?"),
         (["plan.yaml", "--reward=torn.py:reward"], "torn.py:1: SyntaxError"),
+        (["plan.yaml", "--reward=reward.py:needs"], "reward.py:needs asks for 'tests', and there is no such column"),
+        (
+            ["plan.yaml", "--reward={use: rewards.Mixture, parts: {a: rewrd.py:reward}}"],
+            "no such file; did you mean 'reward.py'?",
+        ),
         (["plan.yaml", "--references={}"], "TokenKL compares with a reference"),
         (["dpo.yaml"], "DPO compares with a reference, and the plan has none named 'reference'"),
         (["plan.yaml", "--log=wandbb"], "unknown log 'wandbb'; did you mean 'wandb'?"),

@@ -174,6 +174,37 @@ def test_scales_and_caps_are_found(arch, scale, softcap):
     assert (head.scale, head.softcap) == (scale, softcap)
 
 
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("Mamba", {"state_size": 8}),  # no keys and values
+        ("RecurrentGemma", {"num_attention_heads": 4, "intermediate_size": 48, "lru_width": 32, "attention_window_size": 8,
+                            "block_types": ["recurrent", "attention"]}),  # a state inside the module that no cache carries
+    ],
+)  # fmt: skip
+def test_models_whose_cache_is_of_no_use_replay_and_do_not_sample(name, shape):
+    import transformers
+
+    config = getattr(transformers, f"{name}Config")(vocab_size=95, hidden_size=32, num_hidden_layers=2, **shape)
+    with torch.random.fork_rng(devices=[]):
+        model = transformers.AutoModelForCausalLM.from_config(config).double()
+    policy = CausalLM.from_parts(model, tiny_tokenizer())
+    given = policy.rollout_from(ITEMS, ["xy", "z", "4"], streams=STREAMS)
+    assert torch.allclose(policy(given).logp, naive(policy, given)[0], rtol=0, atol=1e-6)
+    with pytest.raises(ModelError, match=f"{name}ForCausalLM has no cache"):
+        policy.sample(ITEMS, streams=STREAMS)
+
+
+def test_experts_in_float64():
+    from transformers import AutoModelForCausalLM, MixtralConfig
+
+    config = MixtralConfig(vocab_size=95, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+                           intermediate_size=48, num_local_experts=4)  # fmt: skip
+    with torch.random.fork_rng(devices=[]):
+        policy = CausalLM.from_parts(AutoModelForCausalLM.from_config(config).double(), tiny_tokenizer())
+    assert policy.mismatch(policy.sample(ITEMS, 3, streams=STREAMS, max_tokens=8))["max"] < 1e-9
+
+
 def test_what_a_language_model_cannot_replay():
     policy = tiny_lm(max_position_embeddings=8)
     rollout = policy.sample(ITEMS[0], 2, streams=STREAMS, max_tokens=4)

@@ -9,6 +9,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from guerdon import tasks
 from guerdon.core import Items, Reward, Rollout, Source, Streams
 from guerdon.core.errors import PlanError
+from guerdon.policies import CausalLM
 from guerdon.tasks import Arithmetic, Countdown, TaskPrompts, WarmStart, split_of, warm_start
 from guerdon.tasks import task as task_module
 
@@ -146,6 +147,16 @@ def test_the_tiny_base_is_trained_once_and_answers_sometimes(name: str, cache_di
             right.append(float(logp[len(prompt) :].sum().exp()))
     mean = sum(right) / len(right)
     assert 0.1 < mean < 0.7  # something to reinforce, and room above it
+    drawn = task.prompts().draw(200, streams=Streams(0).fork("items", name))  # the same problems, sampled by the policy
+    assert list(drawn.contexts) == [prompt for prompt, _ in items]
+    policy = CausalLM.from_pretrained(str(folder))
+    sampled = task.reward()(policy.sample(drawn, 8, streams=Streams(1), max_tokens=task.max_tokens))
+    assert sampled.ok.all()
+    chance = sampled.total.mean().item()
+    if name == "arithmetic":  # one right answer: the reward's mean is its probability; 1600 samples, a standard error of 0.01
+        assert chance == pytest.approx(mean, abs=0.04)
+    else:
+        assert chance > mean - 0.04  # there are other right answers than the known one
     recipe = json.loads((folder / "guerdon.json").read_text())
     assert recipe["recipe"] == json.loads(json.dumps(task.recipe()))
     assert str(Path.home()) not in (folder / "guerdon.json").read_text()

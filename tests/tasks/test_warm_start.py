@@ -1,5 +1,7 @@
 import pytest
 import torch
+from rich.console import Console
+from rich.progress import Progress
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -124,3 +126,18 @@ def test_a_corpus_that_cannot_be_learned_is_refused() -> None:
         train_lm([], SMALL, steps=1)
     with pytest.raises(DataError, match="12 tokens, the model has 8 positions"):
         train_lm([("1" * 8, "22")], LMConfig(width=16, layers=1, positions=8), steps=1)
+
+
+def test_a_terminal_sees_a_bar_and_a_pipe_sees_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train_lm(PAIRS, SMALL, steps=3, title="small model")
+    assert capsys.readouterr() == ("", "")
+    monkeypatch.setattr(Console, "is_terminal", True)
+    monkeypatch.setenv("TERM", "xterm")
+    train_lm(PAIRS, SMALL, steps=3, title="small model")
+    seen = capsys.readouterr()
+    assert seen.out == ""
+    assert "small model" in seen.err
+    with Progress(console=Console(stderr=True)):  # inside the bar of a run
+        train_lm(PAIRS, SMALL, steps=3, title="small model")

@@ -16,6 +16,7 @@ from guerdon.cli._output import note, show
 def demo(
     out: Annotated[Path, typer.Option(help="Folder of runs; the demo's is OUT/demo.")] = Path("runs"),
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget an earlier demo there and start anew.")] = False,
+    steps: Annotated[int | None, typer.Option(help="Fewer or more draws than usual.", min=1)] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="The result as one JSON document on stdout.")] = False,
 ) -> None:
@@ -39,10 +40,15 @@ def demo(
         base = base_model("arithmetic")
         note("2 of 2: improving it against a reward", quiet=quiet)
         with resources.as_file(resources.files("guerdon.cli") / "demo.yaml") as plan:
-            results = _run.fresh(plan, [f"policy.path_or_name={base}"], settings)
+            changes = [f"policy.path_or_name={base}", *([] if steps is None else [f"steps={steps}"])]
+            results = _run.fresh(plan, changes, settings)
     _result.report(results, as_json=as_json)
     if not as_json:
-        show(f"\nnext: open {folder / 'report.html'}; guerdon init my-project (your model, your reward); guerdon train --help")
+        show("\nnext:")
+        show(f"  open {folder / 'report.html'} in a browser")
+        show(f"  guerdon train {folder / 'plan.yaml'} --name bolder --transforms.0.beta=0   # the same without a price on the KL")
+        show(f"  guerdon compare {folder} {out / 'bolder'}")
+        show("  guerdon init my-project   # your model, your reward")
 
 
 def register(app: typer.Typer) -> None:

@@ -36,7 +36,7 @@ def snapshot(tree: Any, beside: Path, folder: Path, *, copy: bool = True) -> tup
         path, _, name = text.rpartition(":")
         original = (beside / path).resolve()
         if not original.is_file():
-            return text  # loading it says what is wrong
+            return f"{original}:{name}"  # loading it says what is wrong
         place = places.setdefault(original.parent, f"code{f'-{len(places) + 1}' if places else ''}")
         for source in [original, *_imported(original, set())]:
             target = folder / place / source.relative_to(original.parent)
@@ -80,7 +80,7 @@ def _imported(file: Path, seen: set[Path]) -> Iterator[Path]:
 
 @contextmanager
 def made(folder: Path) -> Iterator[None]:
-    """A new run's folder, held by this process. Where no run begins in it, all that was made goes again.
+    """A new run's folder, held by this process. Where the run ends without a checkpoint, all that was made goes again.
 
     Raises:
         Stop: where the folder holds something that is not a run's.
@@ -89,15 +89,20 @@ def made(folder: Path) -> Iterator[None]:
         raise Stop(f"{folder} exists and is not a run; choose another place: --out FOLDER or --name NAME")
     new = [p for p in (folder, *folder.parents) if not p.exists()]
     folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with held(folder):
+    with held(folder):
+        if (folder / "events.jsonl").exists():
+            raise Stop(f"{folder} holds a run since a moment ago; go on: guerdon train --resume {folder}")
+        for leftover in folder.iterdir():  # of a process that was killed before it began
+            if leftover.name != LOCK:
+                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+        try:
             yield
-    finally:
-        if not (folder / "events.jsonl").exists():
-            shutil.rmtree(folder, ignore_errors=True)
-            for parent in new[1:]:
-                if not any(parent.iterdir()):
-                    parent.rmdir()
+        finally:
+            if not any(folder.glob("checkpoints/step-*/state.json")):
+                shutil.rmtree(folder, ignore_errors=True)
+                for parent in new[1:]:
+                    if not any(parent.iterdir()):
+                        parent.rmdir()
 
 
 @contextmanager

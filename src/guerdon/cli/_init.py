@@ -63,14 +63,17 @@ def register(app: typer.Typer) -> None:
 
 def _texts(folder: Path, model: str | None) -> dict[str, str]:
     """name -> content of every file."""
+    import yaml
+
     from guerdon.run.schema import plan_schema
 
     template = resources.files("guerdon.cli") / "template"
-    numbers = {"CONTEXTS": "16", "MAX_TOKENS": "8", "LR": "6.0e-4", "STEPS": "40"}
+    numbers = {"CONTEXTS": "16", "MAX_TOKENS": "8", "LR": "6.0e-4", "STEPS": "60", "SAMPLES": "256"}
     if model is not None:
-        numbers = {"CONTEXTS": "8 ", "MAX_TOKENS": "48", "LR": "1.0e-5", "STEPS": "30"}
+        numbers = {"CONTEXTS": "8 ", "MAX_TOKENS": "48", "LR": "1.0e-5", "STEPS": "30", "SAMPLES": "64"}
     plan = (template / "plan.yaml").read_text(encoding="utf8")
-    for key, value in {"NAME": folder.resolve().name or "run", "MODEL ": f"{model or 'model'} ", **numbers}.items():
+    texts = {"NAME": folder.resolve().name or "run", "MODEL": model or "model"}
+    for key, value in {**{k: yaml.safe_dump(v).splitlines()[0] for k, v in texts.items()}, **numbers}.items():
         plan = plan.replace(f": {key}", f": {value}", 1)
     return {
         "plan.yaml": plan,

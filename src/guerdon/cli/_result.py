@@ -6,7 +6,10 @@ import json
 import math
 import statistics
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
+
+from rich.table import Table
 
 from guerdon.cli._output import emit, show
 from guerdon.run import Result
@@ -24,8 +27,8 @@ def facts(result: Result) -> dict[str, Any]:
 def before_after(result: Result) -> tuple[dict[str, float], dict[str, float]]:
     """Metrics before the first update, and of the policy that was kept; from the draws where nothing was evaluated."""
     if result.evaluations:
-        summary = json.loads((result.folder / "summary.json").read_text(encoding="utf8")) if result.folder else {}
-        kept = [e for e in result.evaluations if e["step"] == summary.get("best_step")]
+        best = _summary(result.folder).get("best_step")
+        kept = [e for e in result.evaluations if e["step"] == best]
         return result.evaluations[0]["metrics"], (kept or result.evaluations)[-1]["metrics"]
     return (dict(result.history[0]), dict(result.history[-1])) if result.history else ({}, {})
 
@@ -41,17 +44,36 @@ def report(results: Sequence[Result], *, as_json: bool) -> None:
         together = {k: dict(zip(("mean", "half"), interval(v), strict=True)) for k, v in _together(results).items()}
         emit(found[0] if len(found) == 1 else {"runs": found, "after": together})
         return
-    for result in results if len(results) == 1 else ():
-        first, last = before_after(result)
-        for key, name in NAMES.items():
-            if last.get(key) is not None:
-                show(f"{name:<24}{_figure(first.get(key))} -> {_figure(last[key])}")
-    if len(results) > 1:
-        for key, values in _together(results).items():
-            middle, half = interval(values)
-            show(f"{NAMES[key]:<24}{middle:.4g} ± {half:.2g}  (95 % over {len(values)} seeds)")
+    if len(results) == 1:
+        first, last = before_after(results[0])
+        rows = [(NAMES[k], _figure(first.get(k)), _figure(last[k])) for k in NAMES if last.get(k) is not None]
+        show(_table(("", "before", "after"), rows))
+    else:
+        both = {k: interval(v) for k, v in _together(results).items()}
+        rows = [(NAMES[k], _figure(middle), f"± {_figure(half)}") for k, (middle, half) in both.items()]
+        show(_table(("", f"mean of {len(results)} seeds", "95 %"), rows))
     for result in results:
-        show(f"{result.ended}: {result.folder}/report.html")
+        folder = result.folder
+        assert folder is not None
+        show(f"{folder}: {result.ended}. {_summary(folder).get('verdict', {}).get('text', '')}".rstrip())
+        show(f"  report {folder / 'report.html'}, policy {folder / 'policy'}")
+
+
+def _summary(folder: Path | None) -> dict[str, Any]:
+    """What summary.json says of a run."""
+    if folder is None or not (folder / "summary.json").exists():
+        return {}
+    found: dict[str, Any] = json.loads((folder / "summary.json").read_text(encoding="utf8"))
+    return found
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in head:
+        table.add_column(name, justify="right" if name else "left")
+    for row in rows:
+        table.add_row(*row)
+    return table
 
 
 def _together(results: Sequence[Result]) -> dict[str, list[float]]:
@@ -73,24 +95,9 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
     return statistics.fmean(values), round(quantile * statistics.stdev(values) / math.sqrt(n), 12)
 
 
-_T = (
-    12.706,
-    4.303,
-    3.182,
-    2.776,
-    2.571,
-    2.447,
-    2.365,
-    2.306,
-    2.262,
-    2.228,
-    2.201,
-    2.179,
-    2.160,
-    2.145,
-    2.131,
-)  # 97.5 %, by freedom
+# 97.5 % quantiles of Student's t, by degrees of freedom from 1.
+_T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131)  # fmt: skip
 
 
 def _figure(value: float | None) -> str:
-    return "?" if value is None else f"{value:.3f}" if abs(value) < 100 else f"{value:.4g}"
+    return "?" if value is None else f"{value:.3f}".replace("-0.000", "0.000") if abs(value) < 100 else f"{value:.4g}"

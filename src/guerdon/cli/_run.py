@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,15 +100,10 @@ def resumed(plan: Path | None, overrides: Sequence[str], settings: Settings) -> 
 def _start(tree: dict[str, Any], beside: Path, folder: Path, settings: Settings) -> Result:
     with made(folder), _resumable(folder):
         tree, copied = snapshot(tree, beside, folder)
-        try:
-            plan = Plan.from_tree(tree, folder=folder)
-        except GuerdonError as e:  # in the words of the user's own files
-            message = str(e)
-            for target, original in copied.items():
-                message = message.replace(str(target), str(original))
-            raise type(e)(message) from None
-        _tell_cost(plan, settings)
-        return run(plan, folder, sinks=_sinks(settings, folder), progress=not settings.quiet)
+        with _own_names(copied, folder):
+            plan = Plan.from_tree(tree, folder=folder.resolve())
+            _tell_cost(plan, settings)
+            return run(plan, folder, sinks=_sinks(settings, folder), progress=not settings.quiet)
 
 
 def _continue(folder: Path, settings: Settings) -> Result:
@@ -133,6 +128,19 @@ def _same_plan(tree: dict[str, Any], beside: Path, folder: Path) -> None:
     if changed:
         way = f"go on as it was: guerdon train --resume {folder}; or take another --name"
         raise Stop(f"{folder} was started with another {changed[0]!r}; {way}")
+
+
+@contextmanager
+def _own_names(copied: Mapping[Path, Path], folder: Path) -> Iterator[None]:
+    """Complaints name the user's own files, not the run's copies."""
+    try:
+        yield
+    except GuerdonError as e:
+        message = str(e)
+        for copy, original in copied.items():
+            message = message.replace(str(copy), str(original))
+            message = message.replace(str(copy.relative_to(folder.resolve())), original.name)
+        raise type(e)(message) from None
 
 
 @contextmanager

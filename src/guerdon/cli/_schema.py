@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from guerdon.cli._main import Stop
 from guerdon.cli._output import note
 
 
@@ -22,6 +23,8 @@ def schema(out: Annotated[Path | None, typer.Option(help="Write to this file ins
     if out is None:
         typer.echo(text, nl=False)
     else:
+        if not out.resolve().parent.is_dir():
+            raise Stop(f"{out}: no folder {out.parent} to write it into")
         out.write_text(text, encoding="utf8")
         note(f"wrote {out}")
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from guerdon.cli._main import Stop
 from guerdon.cli._output import emit, note, show
 
 if TYPE_CHECKING:
@@ -129,6 +130,8 @@ def _writer(out: Path | None) -> Iterator[Any]:
     if out is None:
         yield lambda row: print(json.dumps(row, ensure_ascii=False))
         return
+    if not out.resolve().parent.is_dir():
+        raise Stop(f"{out}: no folder {out.parent} to write it into")
     temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     try:
         with open(temporary, "w", encoding="utf8") as f:

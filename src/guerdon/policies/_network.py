@@ -30,7 +30,7 @@ class Network:
         self.config = model.config.get_text_config(decoder=True)
         self.limit: int | None = getattr(self.config, "max_position_embeddings", None)
         self.filler = int(getattr(self.config, "pad_token_id", None) == 0)  # any id that is not the pad token, which some warn of
-        self.backbone = next((b for b in (model.base_model, getattr(model, "model", None)) if b not in (None, model)), None)
+        self.backbone: Any = next((b for b in (model.base_model, getattr(model, "model", None)) if b not in (None, model)), None)
         if model.dtype == torch.float64 and hasattr(model, "set_experts_implementation"):
             model.set_experts_implementation("eager")  # grouped products know no float64
         with torch.no_grad():
@@ -38,7 +38,8 @@ class Network:
             probe = torch.arange(1, 5, device=model.device)[None] % self.config.vocab_size
             _attention.install(model, probe)
             self.head = self._find_head(probe)
-            self.takes = frozenset(inspect.signature((model if self.head is None else self.backbone).forward).parameters)
+            runs: Any = model if self.head is None else self.backbone
+            self.takes = frozenset(inspect.signature(runs.forward).parameters)
             self.ragged = "past_key_values" in self.takes and GrowingCache(self.config).aligned
             self.samples = "past_key_values" in self.takes and self._cache_works(probe[0])
 
@@ -97,10 +98,13 @@ class Network:
         """Whether a step behind a cache, its rows moved and multiplied, says what the whole row says."""
         ids, lengths = torch.stack([row, row.flip(0)]), torch.tensor([4, 2 if self.ragged else 4], device=row.device)
         again = torch.tensor([0, 1, 1], device=row.device)
-        cache, _ = self.start(ids, lengths)
-        cache.reorder_cache(again)
         seen = torch.arange(5, device=row.device) >= 4 - lengths[again, None]
-        stepped = self.step(row[again], lengths[again], cache, seen if self.ragged else None)
+        try:
+            cache, _ = self.start(ids, lengths)
+            cache.reorder_cache(again)
+            stepped = self.step(row[again], lengths[again], cache, seen if self.ragged else None)
+        except (ValueError, TypeError, AttributeError, IndexError, RuntimeError):  # a cache of its own
+            return False
         rows = [torch.cat([ids[k, : lengths[k]], row[k : k + 1]]) for k in again.tolist()]
         whole = torch.cat([self.states(r[None])[:, -1] for r in rows])
         apart = (stepped - whole).abs().max() / whole.abs().max()

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from guerdon.core.errors import PlanError
+from guerdon.core import PlanError, Streams
 from guerdon.run.plan import Plan
 from guerdon.run.spec import Lazy
 
 if TYPE_CHECKING:
     from guerdon.run.live import Run
 
-PROMPT = 64  # tokens of a prompt, where nobody knows
+PROMPT = 64  # tokens of a prompt, where it would take long to see
 ANSWER = 128  # tokens of an answer, where the plan does not say
 _BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I8": 1, "U8": 1, "F8_E4M3": 1, "F8_E5M2": 1}
 _DTYPES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
@@ -35,6 +35,7 @@ class Network:
         layers: Blocks.
         hidden: Features between blocks.
         cached: Numbers kept per token and layer while sampling (keys and values).
+        vocabulary: Different tokens.
     """
 
     parameters: int
@@ -43,6 +44,7 @@ class Network:
     layers: int = 0
     hidden: int = 0
     cached: int = 0
+    vocabulary: int = 0
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,7 @@ def estimate(plan: Plan | Run, throughput: float | None = None) -> Estimate | No
         return None
     device = _device(plan.policy)
     rows, answer = _rows(choices.sampler), _answer(choices)
-    steps = PROMPT + answer
+    steps = _prompt(choices, network) + answer
     epochs = sum(getattr(s, "epochs", 1) for s in choices.learners.values() if getattr(s, "of", "policy") == "policy")
     at_once = min((s.rows for s in choices.learners.values() if getattr(s, "rows", None)), default=rows)
     copies = sum(type(r).__name__ != "AdaptersOff" for r in choices.references.values())
@@ -153,6 +155,19 @@ def _rows(sampler: Any) -> int:
 
 def _answer(plan: Plan) -> int:
     return int(getattr(plan.sampler, "controls", {}).get("max_tokens", ANSWER))
+
+
+def _prompt(plan: Plan, network: Network) -> int:
+    """Tokens of a prompt: about a quarter of its characters, or as many where the tokens are characters."""
+    path = getattr(plan.source, "path", None)
+    if path is not None and (not Path(path).is_file() or Path(path).stat().st_size > 1 << 24):
+        return PROMPT  # too large to be looked at twice
+    if hasattr(plan.source, "state_dict"):
+        return PROMPT  # running already: drawing from it would move it
+    source = plan.source.open(plan.seed) if hasattr(plan.source, "open") else plan.source
+    items = source.draw(16, streams=Streams(plan.seed))
+    longest = max((len(c if isinstance(c, str) else json.dumps(c, default=str)) for c in items.contexts), default=0)
+    return 1 + (longest if 0 < network.vocabulary < 1000 else longest // 4)
 
 
 def _network_of(policy: Any) -> Network | None:
@@ -219,7 +234,7 @@ def _shape(config: Mapping[str, Any]) -> dict[str, int]:
 
     hidden, heads = first("hidden_size", "n_embd", "d_model"), first("num_attention_heads", "n_head") or 1
     kv_heads = first("num_key_value_heads") or heads
-    return {"layers": first("num_hidden_layers", "n_layer", "num_layers"), "hidden": hidden,
+    return {"vocabulary": first("vocab_size"), "layers": first("num_hidden_layers", "n_layer", "num_layers"), "hidden": hidden,
             "cached": 2 * kv_heads * (first("head_dim") or hidden // heads)}  # fmt: skip
 
 

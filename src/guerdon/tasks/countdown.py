@@ -44,7 +44,7 @@ class Countdown(Task):
     title: ClassVar[str] = "Reach a target number from four given ones; many expressions are right."
     version: ClassVar[int] = 1
 
-    warm_start: WarmStart = WarmStart(steps=1000)
+    warm_start: WarmStart = WarmStart(steps=800)
     count: int = 4
     high: int = 9
     target: int = 30

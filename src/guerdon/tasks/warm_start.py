@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 VERSION = 1  # to be raised with any change below that changes the weights: cached models are found by it
-THREADS = 2  # what tiny matrices can use; a fixed number, so that machines with more cores do the same sums in the same order
+# One thread: the same sums in the same order on every machine, and no waiting for each other where cores are shared (two
+# threads are 1.5 times as fast on two idle cores, and ten times as slow on busy ones).
+THREADS = 1
 _log = logging.getLogger("guerdon")
 
 
@@ -146,7 +148,7 @@ def train_lm(
     """Trains a tiny language model from nothing by next-token loss: AdamW, linear warm-up, cosine decay to a twentieth.
 
     With the same arguments the weights are the same bits on the same kind of CPU and version of torch, whatever else the
-    process does, unless ``seconds`` ends it early. It uses two threads and leaves the random state and the number of
+    process does, unless ``seconds`` ends it early. It uses one thread and leaves the random state and the number of
     threads as they were.
 
     Args:
@@ -179,7 +181,7 @@ def train_lm(
     losses: list[torch.Tensor] = []
     tokens, done = 0, 0
     start = time.monotonic()
-    with _threads(min(THREADS, torch.get_num_threads())), _progress(title, steps) as advance:
+    with _threads(THREADS), _progress(title, steps) as advance:
         for done, rows in enumerate(_batches(len(x), batch, steps, seed), 1):
             for group in optimizer.param_groups:
                 group["lr"] = lr * _schedule(done - 1, steps)
