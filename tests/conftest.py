@@ -7,6 +7,7 @@ from pathlib import Path
 
 # Before torch, transformers and matplotlib are imported: they read these once.
 os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # threads that wait do not take the core from other workers
 os.environ["MPLBACKEND"] = "Agg"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 

@@ -170,7 +170,7 @@ def test_a_reward_bought_with_diversity_is_no_success(tmp_path: Path, synthetic:
     page, summary, _ = report(folder)
     assert (
         summary["verdict"]["text"]
-        == "The reward and a held-out reward rose, at the price of diversity: the answers became alike."
+        == "The reward and a held-out reward rose, at the price of diversity: the answers became more alike."
     )
     assert summary["diversity_kept"] < 0.3
     assert "Diversity loss" in page.text

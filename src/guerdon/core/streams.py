@@ -60,7 +60,7 @@ class Stream:
         return z ^ _shift(z, 31)
 
     def uniform(self, n: int, start: int = 0) -> Tensor:
-        """[B, n] float64 in the open interval (0, 1)."""
+        """[B, n] float64 in (0, 1]; 1 itself once in 2^53 numbers."""
         return (_shift(self.bits(n, start), 11).double() + 0.5) * 2.0**-53
 
     def normal(self, n: int, start: int = 0) -> Tensor:

@@ -99,7 +99,7 @@ def verdict_of(state: State, history: History, changes: Mapping[Of, Change], fou
         return Verdict("bad", "The reward rose, but a held-out reward, never trained on, fell.")
     if any(f.check == "DiversityLoss" and f.level != "info" for f in found):
         also = " and a held-out reward" if held and held.direction == "rose" else ""
-        return Verdict("bad", f"The reward{also} rose, at the price of diversity: the answers became alike.")
+        return Verdict("bad", f"The reward{also} rose, at the price of diversity: the answers became more alike.")
     if held and held.direction == "rose":
         return Verdict("good", "The reward rose, and a held-out reward, never trained on, rose with it.")
     if held:
