@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from guerdon.tasks.cache import cache_folder, cached, recipe_key
+from guerdon.core.files import cache_folder
+from guerdon.tasks.cache import cached, recipe_key
 
 
 def writer(text: str):

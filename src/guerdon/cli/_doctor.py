@@ -70,7 +70,7 @@ def _torch() -> dict[str, Any]:
 
 def _cache() -> dict[str, Any]:
     try:
-        from guerdon.tasks.cache import cache_folder
+        from guerdon.core.files import cache_folder
     except (ImportError, OSError):  # torch is missing or broken
         return {"path": None, "bytes": 0}
     folder = cache_folder()

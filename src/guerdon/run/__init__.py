@@ -6,9 +6,10 @@ from guerdon.run.optim import AdamW
 from guerdon.run.plan import Evaluation, Plan, Scoring, Stop
 from guerdon.run.sources import Demonstrations, File, Preferences, Prompts
 from guerdon.run.spec import Lazy, lazy
+from guerdon.run.stage import stage
 from guerdon.run.train import Train
 
 __all__ = [
     "AdamW", "Demonstrations", "Due", "Evaluation", "File", "Lazy", "Plan", "Preferences", "Prompts", "Result", "Scoring", "Stop",
-    "Term", "Train", "lazy", "load_policy", "run",
+    "Term", "Train", "lazy", "load_policy", "run", "stage",
 ]  # fmt: skip

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from guerdon.core.errors import PlanError, nearest
+from guerdon.core.files import cache_folder
 from guerdon.tasks.arithmetic import Arithmetic, ArithmeticReward
-from guerdon.tasks.cache import cache_folder
 from guerdon.tasks.countdown import Countdown, CountdownReward, distinct_solutions, solutions
 from guerdon.tasks.task import Problem, Split, Task, TaskPrompts, split_of
 from guerdon.tasks.vocabulary import character_tokenizer

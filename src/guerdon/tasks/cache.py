@@ -6,30 +6,16 @@ import hashlib
 import json
 import os
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from guerdon.core.files import cache_folder
+
 RECIPE = "guerdon.json"  # written last: a folder without it is not finished
 _STALE = 24 * 3600.0  # seconds after which a leftover of a killed process is cleared away
-
-
-def cache_folder() -> Path:
-    """``$GUERDON_CACHE``, or guerdon's folder among the user's caches.
-
-    That is ``~/Library/Caches/guerdon`` on macOS, ``%LOCALAPPDATA%/guerdon/cache`` on Windows, and elsewhere
-    ``$XDG_CACHE_HOME/guerdon`` or ``~/.cache/guerdon``.
-    """
-    if own := os.environ.get("GUERDON_CACHE"):
-        return Path(own).expanduser()
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "guerdon"
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "guerdon" / "cache"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "guerdon"
 
 
 def recipe_key(recipe: Mapping[str, Any]) -> str:
