@@ -137,9 +137,9 @@ def test_kl_budget_per_sample_and_per_step() -> None:
 
 def test_entropy_collapse_and_recovery() -> None:
     s = series(entropy=[2.0] * 5 + [0.4] * 6 + [1.8] * 6)
-    assert told(EntropyCollapse().scan(s)) == [("warning", 10), ("info", 12)]
-    assert EntropyCollapse().scan(series(entropy=[2.0] * 5 + [1.0] * 20)) == []
-    assert EntropyCollapse().scan(series(entropy=[0.01] * 5 + [0.0] * 20)) == []
+    assert told(EntropyCollapse(fraction=0.25).scan(s)) == [("warning", 10), ("info", 12)]
+    assert EntropyCollapse(fraction=0.25).scan(series(entropy=[2.0] * 5 + [1.0] * 20)) == []
+    assert EntropyCollapse(fraction=0.25).scan(series(entropy=[0.01] * 5 + [0.0] * 20)) == []
 
 
 @pytest.mark.parametrize(("after", "words"), [(50.0, "2.5 times as long"), (8.0, "40 % as long")])
@@ -168,11 +168,11 @@ def test_diversity_loss_is_told_again_when_half_of_the_rest_is_gone() -> None:
 
 def test_diversity_loss_allows_for_length() -> None:
     alike = {"distinct_2": [0.7] * 5 + [0.4] * 5}
-    assert told(DiversityLoss().scan(series(**alike, length=[20.0] * 10))) == [("warning", 10)]
+    assert told(DiversityLoss(fraction=0.3).scan(series(**alike, length=[20.0] * 10))) == [("warning", 10)]
     longer = series(**alike, length=[20.0] * 5 + [60.0] * 5)  # three times the tokens: 0.7 / sqrt(3) = 0.404
-    assert DiversityLoss().scan(longer) == []
+    assert DiversityLoss(fraction=0.3).scan(longer) == []
     counted = series(**alike, length=[20.0] * 5 + [60.0] * 5, distinct_tokens=[500.0] * 10)
-    assert told(DiversityLoss().scan(counted)) == [("warning", 10)]
+    assert told(DiversityLoss(fraction=0.3).scan(counted)) == [("warning", 10)]
 
 
 def evals(proxy: list[float], held: list[float], std: float | None = 0.2, n: float = 64) -> Series:

@@ -307,3 +307,12 @@ def test_files_that_cannot_be_used(folder: Path, spec: str, message: str) -> Non
         load_reward(spec, folder)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_files_of_two_folders_have_neighbours_of_their_own(tmp_path: Path) -> None:
+    for name, bonus in (("a", 1), ("b", 2)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "namesake.py").write_text(f"BONUS = {bonus}\n")
+        (tmp_path / name / "mine.py").write_text("from namesake import BONUS\n\n\ndef score(output):\n    return BONUS\n")
+    found = [load_reward(f"{name}/mine.py:score", folder=tmp_path) for name in ("a", "b", "a")]
+    assert [float(r(recorded(["q"], ["x"])).total[0]) for r in found] == [1, 2, 1]

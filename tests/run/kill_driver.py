@@ -119,7 +119,7 @@ def main(model: str, folder: Path) -> None:
     for phase in PHASES:
         target = folder / phase
         statuses = []
-        for k, nth in enumerate((2, 3) if phase in ("checkpoint", "renamed") else (4, 3)):  # killed twice in the same run
+        for k, nth in enumerate((2, 2) if phase in ("checkpoint", "renamed") else (4, 3)):  # killed twice in the same run
 
             def killed(nth=nth, resume=k > 0, phase=phase, target=target):
                 arm(phase, nth)

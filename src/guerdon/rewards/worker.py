@@ -28,11 +28,24 @@ Replies = Generator[tuple[list[Verdict], bool], None, None]  # for every call: i
 GRACE = 5.0  # seconds by which the parent may be late before a hung process ends itself
 
 
+_entered: list[str] = []  # folders of user files, the last one first
+
+
+def _enter(folder: str) -> None:
+    """Make the neighbours in a folder importable, and found before those of the same name in folders entered earlier."""
+    if folder in sys.path and folder not in _entered:
+        return  # it was there before us
+    others = [f for f in _entered if f != folder]
+    for name, module in list(sys.modules.items()):
+        if str(Path(getattr(module, "__file__", None) or "?").parent) in others and not name.startswith("_guerdon_"):
+            del sys.modules[name]
+    sys.path[:] = [p for p in sys.path if p not in (folder, *others)] + [folder, *others]
+    _entered[:] = [folder, *others]
+
+
 def load_module(file: str) -> Any:
     """A Python file, executed. Its folder goes to the end of ``sys.path``, so that it can import its neighbours."""
-    folder = str(Path(file).parent)
-    if folder not in sys.path:
-        sys.path.append(folder)
+    _enter(str(Path(file).parent))
     name = f"_guerdon_{zlib.crc32(file.encode()):08x}_{Path(file).stem}"
     spec = importlib.util.spec_from_file_location(name, file)
     assert spec is not None

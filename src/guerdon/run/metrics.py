@@ -31,13 +31,15 @@ def reward_metrics(reward: RewardOutput, prefix: str = "reward") -> dict[str, fl
 def rollout_metrics(rollout: Rollout, reference: Tensor | None, first: Mapping[str, float] | None = None) -> dict[str, float]:
     """Length, ending, diversity and, where they are known, KL to the reference and entropy.
 
-    Distinct n-grams are counted among as many tokens as at ``first`` (half of what it had, so that answers may shorten).
+    Distinct n-grams are counted among as many tokens as at ``first`` (half of what it had, so that answers may shorten), and
+    over one answer to each context where there are many: that the answers to one question agree is no loss.
     """
     mask = rollout.mask
     out = {"length": float(mask.sum(1).double().mean()), "terminal": float(rollout.terminal.double().mean())}
     if rollout.actions.dim() == 2 and not rollout.actions.is_floating_point():
-        rows = [a[m].tolist() for a, m in zip(rollout.actions.cpu(), mask.cpu(), strict=True)]
-        tokens = int((first or {}).get("distinct_tokens", (int(mask.sum()) + 1) // 2))
+        chosen = one_of_each(rollout.group)
+        rows = [a[m].tolist() for a, m in zip(rollout.actions[chosen].cpu(), mask[chosen].cpu(), strict=True)]
+        tokens = int((first or {}).get("distinct_tokens", (sum(map(len, rows)) + 1) // 2))
         out |= {f"distinct_{n}": distinct_n(rows, n, tokens) for n in (1, 2)} | {"distinct_tokens": float(tokens)}
     if reference is not None and rollout.logp is not None:
         ratio = torch.where(mask, rollout.logp - reference, torch.zeros_like(reference)).double()
@@ -46,6 +48,14 @@ def rollout_metrics(rollout: Rollout, reference: Tensor | None, first: Mapping[s
     if rollout.logp is not None:
         out["entropy"] = -masked_mean(rollout.logp, mask)  # sampled estimate: the mean surprise of what was drawn
     return out
+
+
+def one_of_each(group: Tensor, many: int = 8) -> Tensor:
+    """Rows that stand for a draw's diversity: the first of each group where there are ``many`` groups, else all."""
+    index, n = by_group(group)
+    if n < many:
+        return torch.arange(len(group))
+    return torch.full((n,), len(group)).scatter_reduce(0, index, torch.arange(len(group)), "amin")
 
 
 def draw_metrics(batch: Batch, first: Mapping[str, float] | None = None) -> dict[str, float]:

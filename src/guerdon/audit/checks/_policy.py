@@ -59,7 +59,7 @@ class EntropyCollapse(SeriesCheck):
         window: Draws compared at the beginning and now.
     """
 
-    fraction: float = 0.25
+    fraction: float = 0.1
     window: int = 5
 
     reads = ("entropy",)

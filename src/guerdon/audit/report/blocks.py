@@ -44,7 +44,7 @@ def tiles_of(facts: Facts) -> list[Tile]:
         n = best_of_n(kl.after.mean)
         like = f"as far as picking the best of {count(float(f'{n:.2g}'))}" if n and n > 1 else ""
         word, tone = ("over budget", "bad") if "KLBudget" in told else ("within budget", "neutral")
-        tiles.append(Tile("KL to the reference", number(kl.after.mean), (like,) if like else (), word, tone, "nats per sample"))
+        tiles.append(Tile("KL to the reference", number(kl.after.mean), (like,) if like else (), word, tone, "nats"))
     else:
         tiles.append(Tile("KL to the reference", "–", ("no reference in this run",), "not measured"))
     name, spread = diversity(facts.changes)

@@ -151,7 +151,7 @@ def policy_panels(history: History) -> list[Panel]:
     for s in POLICY:
         if s.name == "reward/ok" and not history.failures:
             continue
-        evaluated = s.name in ("kl", "entropy", "distinct_1", "distinct_2", "length", "terminal")
+        evaluated = s.name in ("kl", "entropy", "length", "terminal")  # distinct-n depends on how many answers are pooled
         dots = readings(history.evals, s.name, s.colour, s.name, " ") if evaluated else []  # type: ignore[arg-type]
         marks: list[Line | Dots] = [*trend(history, s.name, s.colour, end=not dots), *dots]
         frame = Frame(*SMALL, about=f"{s.title} by draw", zero=s.zero, ceiling=s.ceiling)
