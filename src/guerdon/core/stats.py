@@ -80,3 +80,17 @@ def kl_estimate(log_ratio: Tensor, estimator: Estimator = "k1") -> Tensor:
     if estimator == "k2":
         return 0.5 * log_ratio.square()
     return torch.expm1(-log_ratio) + log_ratio
+
+
+def differing_groups(group: Tensor, value: Tensor, ok: Tensor) -> Tensor:
+    """[B] bool: the row's group has at least two ok rows of different value. Groups without such rows teach nothing.
+
+    >>> one, two = torch.tensor([1.0, 2.0, 3.0, 3.0]), torch.tensor([True] * 4)
+    >>> differing_groups(torch.tensor([7, 7, 9, 9]), one, two).tolist()
+    [True, True, False, False]
+    """
+    _, index = group.unique(return_inverse=True)
+    n = int(index.max()) + 1 if len(index) else 0
+    low = value.new_full((n,), torch.inf).scatter_reduce(0, index[ok], value[ok], "amin")
+    high = value.new_full((n,), -torch.inf).scatter_reduce(0, index[ok], value[ok], "amax")
+    return (high > low)[index]

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from guerdon.audit.measures import distinct_n
 from guerdon.core import Batch, RewardOutput, Rollout, by_group, returns
+from guerdon.core.stats import differing_groups
 
 
 def masked_mean(x: Tensor, mask: Tensor) -> float:
@@ -68,18 +69,11 @@ def draw_metrics(batch: Batch, first: Mapping[str, float] | None = None) -> dict
         out["return"] = float(returns(raw)[ok].double().mean())
     if bool(ok.any()) and not torch.equal(batch.reward.total, batch.raw.total):
         out["shaped/mean"] = float(batch.reward.total[ok].double().mean())
-    group, n = by_group(batch.rollout.group)
-    if n < len(batch):
-        out["groups/dead"] = dead_groups(group, n, returns(raw), raw.reward.ok)
+    group = batch.rollout.group
+    groups = one_of_each(group, many=1)
+    if len(groups) < len(batch):
+        out["groups/dead"] = float((~differing_groups(group, returns(raw), ok)[groups]).double().mean())
     return out
-
-
-def dead_groups(group: Tensor, n: int, value: Tensor, ok: Tensor) -> float:
-    """Fraction of groups whose ok rows are all worth the same."""
-    value = value.double()
-    low = torch.full((n,), torch.inf, dtype=torch.double).scatter_reduce(0, group[ok], value[ok], "amin")
-    high = torch.full((n,), -torch.inf, dtype=torch.double).scatter_reduce(0, group[ok], value[ok], "amax")
-    return float((high <= low).double().mean())
 
 
 def show_samples(batch: Batch, n: int, held_out: RewardOutput | None = None) -> list[dict[str, Any]]:

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from guerdon.core import PlanError, RewardOutput, Rollout, by_group
+from guerdon.core import PlanError, RewardOutput, Rollout
 from guerdon.core.protocols import Draw
+from guerdon.core.stats import differing_groups
 from guerdon.samplers._group import sample_and_score
 
 
@@ -46,7 +46,7 @@ class Refill:
         missing = self.contexts
         for _ in range(self.tries):
             rollout, reward = sample_and_score(draw, draw.items(self.contexts), self.n, self.controls, self.chunk)
-            alive = has_signal(rollout.group, reward)
+            alive = differing_groups(rollout.group, reward.total, reward.ok)
             groups = rollout.group[alive].unique(sorted=True)[:missing]
             rows = torch.isin(rollout.group, groups)
             kept.append((rollout[rows], reward[rows]))
@@ -57,15 +57,3 @@ class Refill:
             kept = [(rollout, reward)]
         full = [k for k in kept if len(k[0])]
         return Rollout.cat([r for r, _ in full]), RewardOutput.cat([o for _, o in full])
-
-
-def has_signal(group: Tensor, reward: RewardOutput) -> Tensor:
-    """[B] bool: the row's group has at least two ok rows with different rewards."""
-    index, n = by_group(group)
-    low = torch.full((n,), float("inf"), dtype=reward.total.dtype).scatter_reduce(
-        0, index[reward.ok], reward.total[reward.ok], "amin"
-    )
-    high = torch.full((n,), -float("inf"), dtype=reward.total.dtype).scatter_reduce(
-        0, index[reward.ok], reward.total[reward.ok], "amax"
-    )
-    return (high > low)[index]
