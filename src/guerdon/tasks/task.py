@@ -30,7 +30,7 @@ _BLOCK, _ATTEMPTS = 8, 1000  # candidates looked at together, and how often, bef
 class Problem(NamedTuple):
     """One prompt with what its answer is checked against.
 
-    Args:
+    Attributes:
         prompt: As the model reads it.
         key: The same for all prompts that ask the same, such as ``3+5=`` and ``5+3=``; decides the split.
         info: Columns for the reward.
