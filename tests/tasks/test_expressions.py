@@ -126,7 +126,9 @@ def test_the_deepest_allowed_text_needs_few_frames_of_python() -> None:
     before = sys.getrecursionlimit()
     sys.setrecursionlimit(frames + 250)
     try:
-        evaluate(deepest), solution_key(deepest), numbers_in(parse(deepest))
+        assert evaluate(deepest) is not None
+        assert solution_key(deepest)
+        assert numbers_in(parse(deepest))
     finally:
         sys.setrecursionlimit(before)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import platform
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,6 @@ class Result:
     ended: str
     history: Sequence[dict[str, float]] = ()
     evaluations: Sequence[dict[str, Any]] = ()
-    seconds: dict[str, float] = field(default_factory=dict)
 
 
 def run(
