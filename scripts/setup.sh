@@ -12,8 +12,8 @@ cd "$(dirname "$0")/.."
 torch=2.13.0
 level=${1:-}
 case $level in
-    demo) extras=text rest='85 MB' levels='demo test' ;; # an environment for tests serves the demo too
-    test) extras=text,dev,docs,tensorboard rest='265 MB' levels='test' ;;
+    demo) extras=text,feedback rest='145 MB' levels='demo test' ;; # an environment for tests serves the demo too
+    test) extras=text,feedback,encoder,dev,docs,tensorboard rest='420 MB' levels='test' ;;
     *) echo "usage: sh scripts/setup.sh demo|test" >&2 && exit 2 ;;
 esac
 

@@ -9,8 +9,8 @@ import guerdon
 SOURCE = Path(guerdon.__file__).parent
 FREE = {"systems", "cli", "testing"}  # may use every room
 ALSO = {  # what a room may use besides core
-    "run": {"rewards", "audit"},  # plain functions become rewards; a run ends with its report
-    "tasks": {"policies", "run"},  # warm starts
+    "run": {"rewards", "audit", "feedback"},  # plain functions become rewards; sources read files; a run ends with its report
+    "tasks": {"policies", "run", "feedback"},  # warm starts, simulated annotators
 }
 
 

@@ -1,8 +1,8 @@
 """guerdon: turn feedback into rewards you can trust, and improve anything that generates against them.
 
-The rooms: ``core`` (the types), ``policies``, ``samplers``, ``rewards``, ``transforms``, ``selection``, ``advantages``,
-``objectives``, ``run`` (plan and loop), ``audit``, ``tasks``, ``testing``. Names below load on first use, so that
-``import guerdon`` needs no torch.
+The rooms: ``core`` (the types), ``feedback``, ``policies``, ``samplers``, ``rewards``, ``transforms``, ``selection``,
+``advantages``, ``objectives``, ``run`` (plan and loop), ``audit``, ``tasks``, ``testing``. Names below load on first use, so
+that ``import guerdon`` needs no torch.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ _ROOMS = (
     "advantages",
     "audit",
     "core",
+    "feedback",
     "objectives",
     "policies",
     "rewards",

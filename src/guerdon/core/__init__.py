@@ -5,6 +5,18 @@
 
 from guerdon.core.batch import Batch, Pairs, by_group, returns, rewards
 from guerdon.core.errors import DataError, GuerdonError, ModelError, PlanError, RewardError, RunError, nearest
+from guerdon.core.feedback import (
+    Comparison,
+    Correction,
+    Critique,
+    Demonstration,
+    Feedback,
+    ImplicitFeedback,
+    Ranking,
+    Rating,
+    RubricLabel,
+    SpanLabel,
+)
 from guerdon.core.logprob import Head, gaussian_logp, selected_logp
 from guerdon.core.padding import pack, pad
 from guerdon.core.policy import Policy, PolicyOutput
@@ -31,9 +43,10 @@ from guerdon.core.rows import Rows
 from guerdon.core.streams import Stream, Streams, mix
 
 __all__ = [
-    "Advantage", "Batch", "Behaviour", "Check", "Critic", "DataError", "Draw", "Due", "Finding", "GuerdonError", "Head", "Items",
-    "Learner", "ModelError", "Objective", "Pairs", "PlanError", "Policy", "PolicyOutput", "Reward", "RewardError",
-    "RewardOutput", "Rollout", "Rows", "RunError", "Sampler", "Select", "Source", "Stateful", "Stream", "Streams", "Term",
-    "Transform", "by_group", "components", "denominator", "gaussian_logp", "last_step", "micro_batches", "mix", "nearest",
-    "pack", "pad", "reduce", "returns", "rewards", "selected_logp", "unit_weight",
+    "Advantage", "Batch", "Behaviour", "Check", "Comparison", "Correction", "Critic", "Critique", "DataError",
+    "Demonstration", "Draw", "Due", "Feedback", "Finding", "GuerdonError", "Head", "ImplicitFeedback", "Items", "Learner",
+    "ModelError", "Objective", "Pairs", "PlanError", "Policy", "PolicyOutput", "Ranking", "Rating", "Reward", "RewardError",
+    "RewardOutput", "Rollout", "Rows", "RubricLabel", "RunError", "Sampler", "Select", "Source", "SpanLabel", "Stateful",
+    "Stream", "Streams", "Term", "Transform", "by_group", "components", "denominator", "gaussian_logp", "last_step",
+    "micro_batches", "mix", "nearest", "pack", "pad", "reduce", "returns", "rewards", "selected_logp", "unit_weight",
 ]  # fmt: skip

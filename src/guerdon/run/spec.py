@@ -20,7 +20,19 @@ from typing import Any, Literal, get_args, get_origin
 
 from guerdon.core.errors import PlanError, nearest
 
-ROOMS = ("policies", "samplers", "rewards", "transforms", "selection", "advantages", "objectives", "audit", "tasks", "run")
+ROOMS = (
+    "policies",
+    "samplers",
+    "feedback",
+    "rewards",
+    "transforms",
+    "selection",
+    "advantages",
+    "objectives",
+    "audit",
+    "tasks",
+    "run",
+)
 _CONSTRUCTORS = ("from_pretrained",)  # the only attributes of an atom that a plan may call
 
 
