@@ -38,7 +38,7 @@ from guerdon.core.protocols import (
 )
 from guerdon.core.reduction import components, denominator, micro_batches, reduce, unit_weight
 from guerdon.core.reward import Reward, RewardOutput
-from guerdon.core.rollout import Behaviour, Items, Rollout, last_step
+from guerdon.core.rollout import Behaviour, Items, Rollout, last_step, recorded
 from guerdon.core.rows import Rows
 from guerdon.core.streams import Stream, Streams, mix
 
@@ -48,5 +48,5 @@ __all__ = [
     "ModelError", "Objective", "Pairs", "PlanError", "Policy", "PolicyOutput", "Ranking", "Rating", "Reward", "RewardError",
     "RewardOutput", "Rollout", "Rows", "RubricLabel", "RunError", "Sampler", "Select", "Source", "SpanLabel", "Stateful",
     "Stream", "Streams", "Term", "Transform", "by_group", "components", "denominator", "gaussian_logp", "last_step",
-    "micro_batches", "mix", "nearest", "pack", "pad", "reduce", "returns", "rewards", "selected_logp", "unit_weight",
+    "micro_batches", "mix", "nearest", "pack", "pad", "recorded", "reduce", "returns", "rewards", "selected_logp", "unit_weight",
 ]  # fmt: skip

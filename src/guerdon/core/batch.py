@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -162,8 +162,3 @@ def by_group(group: Tensor) -> tuple[Tensor, int]:
     """([B] group number 0..G-1 in order of first appearance by value, G)."""
     _, inverse = group.unique(return_inverse=True)
     return inverse, int(inverse.max()) + 1 if len(inverse) else 0
-
-
-def as_sequence(x: Sequence[Any] | Tensor) -> Sequence[Any]:
-    """A tensor's rows as a list, anything else as it is."""
-    return list(x) if isinstance(x, Tensor) else x

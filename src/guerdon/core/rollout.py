@@ -191,3 +191,26 @@ def last_step(mask: Tensor) -> Tensor:
         return torch.full((mask.shape[0],), -1, dtype=torch.long, device=mask.device)
     position = torch.arange(mask.shape[1], device=mask.device).expand_as(mask)
     return torch.where(mask, position, -1).max(1).values
+
+
+def recorded(contexts: Sequence[Any], outputs: Sequence[Any] | Tensor, info: Mapping[str, Any] | None = None) -> Rollout:
+    """Given outputs as a rollout that rewards can score; it has no log-probs, and one empty step per row.
+
+    Rows with the same context form a group.
+
+    >>> rollout = recorded(["2 + 2 ="], ["4"], {"answer": ["4"]})
+    >>> rollout.info["answer"], len(rollout.check())
+    (['4'], 1)
+    """
+    rows = len(contexts)
+    first: dict[str, int] = {}
+    group = torch.tensor([first.setdefault(repr(c), k) for k, c in enumerate(contexts)], dtype=torch.long)
+    return Rollout(
+        contexts=list(contexts),
+        outputs=list(outputs),
+        actions=torch.zeros(rows, 1, dtype=torch.long),
+        mask=torch.ones(rows, 1, dtype=torch.bool),
+        group=group,
+        uid=torch.arange(rows),
+        info=dict(info or {}),
+    ).check()

@@ -1,5 +1,6 @@
 """What scores a trajectory. Any callable becomes a reward (``as_reward``, ``load_reward``); ``Scorer`` computes it safely."""
 
+from guerdon.core.rollout import recorded
 from guerdon.rewards.child import close_pools
 from guerdon.rewards.column import Column
 from guerdon.rewards.format import Format
@@ -12,7 +13,6 @@ from guerdon.rewards.load import load_reward
 from guerdon.rewards.maths import Maths
 from guerdon.rewards.mixture import Mixture
 from guerdon.rewards.regex import Regex
-from guerdon.rewards.rows import recorded
 from guerdon.rewards.scoring import Scorer
 from guerdon.rewards.sentiment import Sentiment
 

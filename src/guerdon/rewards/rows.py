@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from guerdon.core import RewardOutput, Rollout
-from guerdon.core.batch import as_sequence
 from guerdon.rewards.worker import Verdict, reason_of, verdict
 
 
@@ -79,26 +78,3 @@ def from_records(records: Sequence[Mapping[str, Any]], steps: int) -> RewardOutp
         std=columns.get("std"),
         parts={n.removeprefix("part/"): v for n, v in columns.items() if n.startswith("part/")},
     )
-
-
-def recorded(contexts: Sequence[Any], outputs: Sequence[Any] | Tensor, info: Mapping[str, Any] | None = None) -> Rollout:
-    """Given outputs as a rollout that rewards can score; it has no log-probs, and one empty step per row.
-
-    Rows with the same context form a group.
-
-    >>> rollout = recorded(["2 + 2 ="], ["4"], {"answer": ["4"]})
-    >>> rollout.info["answer"], len(rollout.check())
-    (['4'], 1)
-    """
-    rows = len(contexts)
-    first: dict[str, int] = {}
-    group = torch.tensor([first.setdefault(repr(c), k) for k, c in enumerate(contexts)], dtype=torch.long)
-    return Rollout(
-        contexts=list(contexts),
-        outputs=as_sequence(outputs),
-        actions=torch.zeros(rows, 1, dtype=torch.long),
-        mask=torch.ones(rows, 1, dtype=torch.bool),
-        group=group,
-        uid=torch.arange(rows),
-        info=dict(info or {}),
-    ).check()
