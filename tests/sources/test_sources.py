@@ -101,6 +101,7 @@ def test_prompts() -> None:
         (lambda: File("x.jsonl", limit=0), "File: limit must be at least 1"),
         (lambda: File("x.jsonl", columns="answer"), "columns must be a list"),  # type: ignore[arg-type]
         (lambda: Preferences("x", limit=0), "Preferences: limit must be at least 1"),
+        (lambda: Preferences("x", format="hhh"), "Preferences: unknown format 'hhh'; did you mean 'hh'?"),
     ],
 )
 def test_specs_that_cannot_work(make, message) -> None:
@@ -113,13 +114,15 @@ def test_specs_that_cannot_work(make, message) -> None:
 ROWS = [{"prompt": f"Frage {k}: “ä”\n?", "answer": k / 3, "tags": ["a", None]} for k in range(23)]
 
 
-@pytest.mark.parametrize("name", ["d.jsonl", "d.jsonl.gz", "d.parquet"])
+@pytest.mark.parametrize("name", ["d.jsonl", "d.jsonl.gz", "d.json", "d.parquet"])
 def test_kinds_of_files_that_hold_values(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     if name.endswith("parquet"):
         pa = pytest.importorskip("pyarrow")
         pa.parquet = pytest.importorskip("pyarrow.parquet")
         pa.parquet.write_table(pa.Table.from_pylist(ROWS), path, row_group_size=5)
+    elif name.endswith(".json"):
+        path.write_text(json.dumps(ROWS, indent=1))
     else:
         write(path, ROWS)
     items = all_of(File(str(path), shuffle=False).open())
@@ -172,7 +175,19 @@ def test_a_relative_path_begins_in_the_folder(tmp_path: Path) -> None:
 BAD = {
     "missing.jsonl": (None, "missing.jsonl: no such file; did you mean 'mising.jsonl'?"),
     "no/file.jsonl": (None, "no such file; no folder"),
-    "data.json": (b"{}", "data.json: unknown kind of file '.json'; expected .jsonl, .csv, .parquet, .txt or .jsonl.gz"),
+    "data.yaml": (b"a: 1", "data.yaml: unknown kind of file '.yaml'; expected .jsonl, .json, .csv, .parquet, .txt or .jsonl.gz"),
+    "empty.json": (b"[]", "empty.json: no rows in it"),
+    "broken.json": (b'[{"prompt": "a"},\n {"prompt" "b"}]', "broken.json:2: not valid JSON: Expecting ':' delimiter"),
+    "numbers.json": (b'[{"prompt": "a"},\n\n 7]', "numbers.json:3: expected an object per row"),
+    "behind.json": (b'[{"prompt": "a"}]\n{}', "behind.json:2: expected nothing behind the list"),
+    "cut.json": (b'[{"prompt": "a"}\n', "cut.json:2: not valid JSON: the list has no end"),
+    "comma.json": (
+        b'[{"prompt": "a"}\n{"prompt": "b"}]',
+        "comma.json:2: not valid JSON: expected ',' or ']' behind a row, got '{'",
+    ),
+    "latin.json": (b'[{"prompt": "\xe4"}]', "latin.json:1: not UTF-8 text"),
+    "deep.json": (b'[{"prompt": ' + b"[" * 100_000, "deep.json:1: not valid JSON: nested too deeply"),
+    "twice.csv": (b"prompt,n,n\na,1,2\n", "twice.csv:1: the header has column 'n' twice"),
     "empty.jsonl": (b"", "empty.jsonl: no rows in it"),
     "blank.jsonl": (b"\n \n", "blank.jsonl: no rows in it"),
     "header.csv": (b"prompt,answer\n", "header.csv: no rows in it"),
@@ -187,7 +202,7 @@ BAD = {
     "latin.csv": (b"prompt\na\n\xe4\n", "latin.csv:3: not UTF-8 text"),
     "column.jsonl": (b'{"promt": "a"}\n', "column.jsonl:1: no column 'prompt'; did you mean 'promt'?"),
     "later.jsonl": (b'{"prompt": "a"}\n{"question": "b"}\n', "later.jsonl:2: no column 'prompt'; known: question"),
-    "number.jsonl": (b'{"prompt": 3}\n', "number.jsonl:1: 'prompt' is a number, expected a text or a list of messages"),
+    "object.jsonl": (b'{"prompt": {}}\n', "object.jsonl:1: 'prompt' is an object, expected a text or a list of messages"),
     "none.jsonl": (b'{"prompt": []}\n', "none.jsonl:1: 'prompt' is an empty list, expected"),
     "role.jsonl": (b'{"prompt": [{"content": "a"}]}\n', "role.jsonl:1: 'prompt' message 1 has no 'role'"),
     "ragged.csv": (b"prompt,answer\na,1\nb\n", "ragged.csv:3: 1 fields, and the header has 2"),
@@ -284,21 +299,14 @@ A, B = {"role": "assistant", "content": "4"}, {"role": "assistant", "content": "
         ({"chosen": [*CHAT, A, *CHAT, A], "rejected": [*CHAT, A, *CHAT, B]}, [*CHAT, A, *CHAT], "4", "5"),
         ({"chosen": "The sky is blue.", "rejected": "The sky is green."}, "The sky is", " blue.", " green."),
         ({"chosen": "Q: x A: cannot", "rejected": "Q: x A: can"}, "Q: x A:", " cannot", " can"),
+        ({"prompt": 42, "chosen": 1.5, "rejected": "5"}, "42", "1.5", "5"),
+        ({"chosen": "\n\nHuman: 2 + 2?\n\nAssistant: 4", "rejected": "\n\nHuman: 2 + 2?\n\nAssistant: 5"}, CHAT, "4", "5"),
     ],
 )
 def test_preferences(tmp_path: Path, row, context, chosen, rejected) -> None:
     items = all_of(Preferences(write(tmp_path / "p.jsonl", [{**row, "margin": 2}])).open())
     assert items.contexts == [context]
     assert items.info == {"chosen": [chosen], "rejected": [rejected], "margin": [2]}
-
-
-def test_an_implicit_prompt_is_found_as_trl_finds_it() -> None:
-    trl = pytest.importorskip("trl.data_utils")
-    from guerdon.run.sources.preferences import split_common
-
-    for chosen, rejected in (("The sky is blue.", "The sky is green."), ([*CHAT, A], [*CHAT, B])):
-        expected = trl.extract_prompt({"chosen": chosen, "rejected": rejected})
-        assert split_common(chosen, rejected) == tuple(expected[n] for n in ("prompt", "chosen", "rejected"))
 
 
 @pytest.mark.parametrize(
@@ -321,7 +329,7 @@ def test_demonstrations(tmp_path: Path, row, context, completion) -> None:
     ("spec", "row", "message"),
     [
         (Preferences, {"prompt": "a", "chosen": "b", "rejcted": "c"}, "no column 'rejected'; did you mean 'rejcted'?"),
-        (Preferences, {"prompt": "a", "chosen": 1, "rejected": "c"}, "'chosen' is a number, expected a text"),
+        (Preferences, {"prompt": "a", "chosen": {}, "rejected": "c"}, "'chosen' is an object, expected a text"),
         (Preferences, {"prompt": "a", "chosen": "b", "rejected": None}, "'rejected' is missing, expected"),
         (Preferences, {"prompt": "a", "chosen": "b", "rejected": [A]}, "must both be texts or both be messages"),
         (Preferences, {"chosen": "same", "rejected": "same"}, "'chosen' and 'rejected' are the same"),
@@ -352,12 +360,20 @@ def test_recorded_answers_that_cannot_be_used(tmp_path: Path, spec, row, message
     assert "\n" not in str(caught.value)
 
 
+def test_dialogues_can_stay_texts(tmp_path: Path) -> None:
+    row = {"chosen": "\n\nHuman: 2 + 2?\n\nAssistant: 4", "rejected": "\n\nHuman: 2 + 2?\n\nAssistant: 5"}
+    items = all_of(Preferences(write(tmp_path / "p.jsonl", [row]), format="preference").open())
+    assert (items.contexts, items.info) == ([row["chosen"][:-2]], {"chosen": [" 4"], "rejected": [" 5"]})
+
+
 def test_real_preferences(shared_data: Path) -> None:
-    source = Preferences(str(shared_data / "preferences" / "hh_rlhf_harmless_base_test_mild.jsonl.gz")).open()
-    items = all_of(source)
+    path = str(shared_data / "preferences" / "hh_rlhf_harmless_base_test_mild.jsonl.gz")
+    items = all_of(Preferences(path).open())
     assert len(items) == 579
-    assert all(c.lstrip().startswith("Human:") and "Assistant:" in c for c in items.contexts)
+    assert all([m["role"] for m in c] == ["user", "assistant"] * (len(c) // 2) + ["user"] for c in items.contexts)
     assert all(a != b for a, b in zip(items.info["chosen"], items.info["rejected"], strict=True))
+    as_text = all_of(Preferences(path, format="preference").open())
+    assert all(c.lstrip().startswith("Human:") and "Assistant:" in c for c in as_text.contexts)
 
 
 def test_real_prompts(shared_data: Path) -> None:

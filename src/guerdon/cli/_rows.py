@@ -19,7 +19,7 @@ def read_rows(path: Path) -> Iterator[tuple[int, Row]]:
     Raises:
         DataError: naming the file and the line.
     """
-    from guerdon.run.sources.formats import kind_of, rows_of
+    from guerdon.feedback.files import kind_of, rows_of
 
     empty = True
     for place in rows_of(path, kind_of(path)):

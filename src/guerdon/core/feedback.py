@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
@@ -394,15 +395,17 @@ def _pairs(n: int) -> Iterator[tuple[int, int]]:
 
 
 def _number(x: Any, low: float = -math.inf, high: float = math.inf) -> bool:
-    return isinstance(x, int | float) and not isinstance(x, bool) and math.isfinite(x) and low <= x <= high
+    return isinstance(x, int | float) and not isinstance(x, bool) and abs(x) <= sys.float_info.max and low <= x <= high
 
 
 def _plain(value: Any) -> Any:
-    """Plain data for JSON.
+    """Plain data for JSON; a number that is not finite, as tables have in empty cells, becomes None.
 
     Raises:
         DataError: for what JSON cannot hold.
     """
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
     if value is None or isinstance(value, str | int | float | bool):
         return value
     if isinstance(value, Mapping):

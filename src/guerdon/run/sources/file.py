@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from guerdon.core import PlanError, nearest
+from guerdon.feedback.messages import prompt_of
 from guerdon.run.sources.cycle import Cycle, Row
-from guerdon.run.sources.messages import prompt_of
 from guerdon.run.sources.table import FileTable, Read
 
 
 @dataclass(frozen=True)
 class File:
-    r"""Contexts from a file: JSON lines (``.jsonl``), ``.csv``, ``.parquet`` or text with a prompt per line (``.txt``), each but
-    Parquet also as ``.gz``. The whole file is checked before the first row is used; memory does not grow with it.
+    r"""Contexts from a file: JSON lines (``.jsonl``), a list of objects (``.json``), ``.csv``, ``.parquet`` or text with a prompt
+    per line (``.txt``), each but Parquet also as ``.gz``. The whole file is checked before the first row is used; memory does not
+    grow with it.
 
     Args:
         path: The file.

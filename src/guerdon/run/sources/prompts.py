@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from guerdon.core import PlanError
+from guerdon.feedback.messages import conversation, is_conversation
 from guerdon.run.sources.cycle import Cycle, Memory
-from guerdon.run.sources.messages import conversation, is_conversation
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from guerdon.core import DataError
+from guerdon.feedback.files import kind_of, lines_of, row_of, rows_of
 from guerdon.run.sources.cycle import Row
-from guerdon.run.sources.formats import kind_of, lines_of, row_of, rows_of
 
 _IN_MEMORY = 1 << 24  # bytes of unpacked rows that need no temporary file
 Read = Callable[[dict[str, Any]], Row]

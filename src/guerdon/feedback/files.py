@@ -1,4 +1,4 @@
-"""Files of rows, read as a stream: JSON lines, CSV, Parquet, and text with one prompt per line; with .gz packed by gzip."""
+"""Files of rows, read as a stream: JSON lines, JSON, CSV, Parquet, and text with one prompt per line; with .gz packed by gzip."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from guerdon.core import DataError, nearest
+from guerdon.core.errors import DataError, nearest
+from guerdon.feedback.json_rows import LONGEST, rows_of_json
 
-KINDS = (".jsonl", ".csv", ".parquet", ".txt")
-LONGEST = 1 << 26  # bytes of one line: more means that the file is not made of lines
+KINDS = (".jsonl", ".json", ".csv", ".parquet", ".txt")
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -95,6 +95,10 @@ def rows_of(path: Path, kind: str) -> Iterator[tuple[int, dict[str, Any]]]:
                 for number, row in _csv(file, path):
                     yield number, row
                 return
+            if kind == ".json":
+                for number, row in rows_of_json(file, path):
+                    yield number, row
+                return
             for number, _, line in lines_of(file, path):
                 try:
                     row = row_of(line, kind)
@@ -114,6 +118,8 @@ def _csv(file: BinaryIO, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     reader = csv.reader((line.decode("utf8") for line in _without_bom(file)), strict=True)
     try:
         header = next(reader, [])
+        if twice := [name for k, name in enumerate(header) if name in header[:k]]:
+            raise DataError(f"{path}:{reader.line_num}: the header has column {twice[0]!r} twice")
         for cells in reader:
             if not cells:
                 continue
