@@ -201,7 +201,7 @@ def test_merges_across_the_border_do_not_change_the_prompt(pieces_of_words):
 
 
 def test_an_answer_that_cannot_be_written_alone_is_refused(shared_data):
-    from guerdon.policies._load import load_tokenizer
+    from guerdon.core.hub import load_tokenizer
     from guerdon.policies._text import Text
 
     text = Text(load_tokenizer(str(shared_data / "models" / "tinystories-llama-260k")))

@@ -21,7 +21,9 @@ def equal(a: RewardOutput, b: RewardOutput) -> bool:
 
 def test_every_public_reward_has_an_example() -> None:
     made = {type(r).__name__ for r, _ in EXAMPLES.values()}
-    atoms = {n for n in rewards.__all__ if isinstance(getattr(rewards, n), type)} - {"Journal", "Scorer"}
+    atoms = {n for n in rewards.__all__ if isinstance(found := getattr(rewards, n), type) and hasattr(found, "scope")} - {
+        "Scorer"
+    }
     assert made == atoms
 
 
@@ -46,7 +48,7 @@ def test_no_rows(name: str) -> None:
         assert len(scorer.score(rollout[[]]).total) == 0
 
 
-@pytest.mark.parametrize("name", [n for n in EXAMPLES if not n.startswith("as_reward")])
+@pytest.mark.parametrize("name", [n for n in EXAMPLES if not n.startswith("as_reward") and n != "RewardModel"])  # a network
 def test_atoms_are_plain_values(name: str) -> None:
     reward, _ = EXAMPLES[name]
     again = type(reward)(**vars(reward))

@@ -1,11 +1,8 @@
-"""Models and tokenizers from folders and hubs: safetensors only, no foreign code, one clear line where it cannot work."""
+"""Models for policies: whole ones, adapters beside frozen weights, and folders that hold only an adapter."""
 
 from __future__ import annotations
 
-import contextlib
-import json
 import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from guerdon.core import ModelError, PlanError, nearest
-
-DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
+from guerdon.core import ModelError, PlanError
+from guerdon.core.hub import base_of, check_folder, line_of, load_weights, reading
 
 
 @dataclass(frozen=True)
@@ -63,23 +59,7 @@ class LoRA:
             try:
                 return peft.get_peft_model(model, config)
             except ValueError as e:
-                raise ModelError(f"LoRA cannot adapt {self.targets!r}: {_line(e)}") from e
-
-
-def dtype_of(name: str) -> torch.dtype:
-    """The number format of that name."""
-    if name not in DTYPES:
-        raise PlanError(f"dtype {name!r} is not one a policy can have; {nearest(name, DTYPES)}")
-    return DTYPES[name]
-
-
-def device_of(name: str, dtype: torch.dtype = torch.float32) -> torch.device:
-    """``"auto"`` is the first there is of cuda, mps (which lacks float64) and cpu."""
-    if name != "auto":
-        return torch.device(name)
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() and dtype != torch.float64 else "cpu")
+                raise ModelError(f"LoRA cannot adapt {self.targets!r}: {line_of(e)}") from e
 
 
 def load_model(name: str, auto: str = "AutoModelForCausalLM", **kwargs: Any) -> nn.Module:
@@ -88,27 +68,17 @@ def load_model(name: str, auto: str = "AutoModelForCausalLM", **kwargs: Any) -> 
     Raises:
         ModelError: where there is none, or where its weights are pickled, incomplete or unreadable.
     """
-    import transformers
     from transformers.utils.peft_utils import find_adapter_config_file
 
     check_folder(name)
-    with _reading(name):
+    with reading(name):
         adapter = find_adapter_config_file(name) if auto == "AutoModelForCausalLM" else None
         if adapter is not None:
-            return _load_adapter(name, _base_of(name, Path(adapter)), **kwargs)
-        model, found = getattr(transformers, auto).from_pretrained(
-            name, use_safetensors=True, trust_remote_code=False, output_loading_info=True, **kwargs
-        )
-    if lost := sorted(found["missing_keys"]):
+            return _load_adapter(name, base_of(name, Path(adapter)), **kwargs)
+    model, lost = load_weights(name, auto, **kwargs)
+    if lost:
         raise ModelError(f"{name}: the weights lack {len(lost)} tensors, such as {lost[0]}")
     return model
-
-
-def _base_of(name: str, config: Path) -> str:
-    base = json.loads(config.read_text(encoding="utf-8")).get("base_model_name_or_path")
-    if not base:
-        raise ModelError(f"{name}: adapter_config.json does not say its base_model_name_or_path")
-    return str(base)
 
 
 def _load_adapter(name: str, base: str, **kwargs: Any) -> nn.Module:
@@ -118,74 +88,3 @@ def _load_adapter(name: str, base: str, **kwargs: Any) -> nn.Module:
     if transformers.utils.cached_file(name, "adapter_model.safetensors", _raise_exceptions_for_missing_entries=False) is None:
         raise ModelError(f"{name}: the adapter has no adapter_model.safetensors (pickled weights are not loaded)")
     return peft.PeftModel.from_pretrained(load_model(base, **kwargs), name, is_trainable=True)
-
-
-def load_tokenizer(name: str) -> Any:
-    """The tokenizer of a folder or of the hub.
-
-    Raises:
-        ModelError: where there is none.
-    """
-    import transformers
-
-    folder = Path(name)
-    if folder.is_dir() and not any((folder / f).exists() for f in ("tokenizer.json", "tokenizer_config.json", "tokenizer.model")):
-        if (folder / "adapter_config.json").exists():
-            return load_tokenizer(_base_of(name, folder / "adapter_config.json"))
-        raise ModelError(f"{name}: holds no tokenizer (expected tokenizer.json, tokenizer.model or tokenizer_config.json)")
-    with _reading(name):
-        return transformers.AutoTokenizer.from_pretrained(name, trust_remote_code=False)
-
-
-def check_folder(name: str) -> None:
-    """Says early, and in words, what is wrong with a folder of weights.
-
-    Raises:
-        ModelError: in one line.
-    """
-    folder = Path(name).expanduser()
-    if not folder.exists():
-        if str(name).startswith((".", "/", "~")) or str(name).count("/") > 1:
-            raise ModelError(f"{name}: no such folder")
-        return  # a name on the hub
-    if not folder.is_dir():
-        raise ModelError(f"{name}: is a file, expected a folder with config.json and *.safetensors")
-    files = [f.name for f in folder.iterdir()]
-    if "config.json" not in files and "adapter_config.json" not in files:
-        raise ModelError(f"{name}: has no config.json")
-    if not any(f.endswith(".safetensors") for f in files):
-        pickled = [f for f in files if f.endswith((".bin", ".pt", ".pth", ".pkl", ".ckpt"))]
-        found = f"only pickled weights ({pickled[0]}), which can run code when loaded" if pickled else "no weights"
-        raise ModelError(f"{name}: holds {found}; expected *.safetensors")
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """No progress bars of the library."""
-    from transformers.utils import logging
-
-    bar = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if bar:
-            logging.enable_progress_bar()
-
-
-@contextlib.contextmanager
-def _reading(name: str) -> Iterator[None]:
-    """Foreign errors as one ``ModelError`` line."""
-    from safetensors import SafetensorError
-
-    try:
-        with quiet():
-            yield
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, ImportError, SafetensorError) as e:
-        raise ModelError(f"{name}: cannot be loaded: {_line(e)}") from e
-
-
-def _line(e: Exception) -> str:
-    """An error's first line, with its kind where the line alone says little."""
-    first = next(iter(str(e).strip().splitlines()), "")
-    return f"{type(e).__name__}: {first}" if len(first) < 40 else first

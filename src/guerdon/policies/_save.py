@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from guerdon.policies._load import quiet
+from guerdon.core.hub import quiet
 
 if TYPE_CHECKING:
     from guerdon.policies.causal_lm import CausalLM

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from guerdon.core import Behaviour, DataError, Items, ModelError, PlanError, Policy, PolicyOutput, Rollout, Streams, pad
+from guerdon.core.hub import check_folder, device_of, dtype_of, load_tokenizer
 from guerdon.core.policy import Want
 from guerdon.policies._draw import Ways
-from guerdon.policies._load import LoRA, check_folder, device_of, dtype_of, load_model, load_tokenizer
+from guerdon.policies._load import LoRA, load_model
 from guerdon.policies._rows import by_length
 from guerdon.policies._save import save
 from guerdon.policies._text import Text

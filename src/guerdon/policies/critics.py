@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from guerdon.core import ModelError, PlanError, Policy, PolicyOutput, Rollout
+from guerdon.core.hub import check_folder, load_tokenizer
 from guerdon.core.policy import Want
-from guerdon.policies._load import check_folder, load_model, load_tokenizer
+from guerdon.policies._load import load_model
 from guerdon.policies._rows import by_length
 from guerdon.policies.causal_lm import CausalLM
 

@@ -7,6 +7,19 @@ from guerdon.rewards.format import Format
 from guerdon.rewards.journal import Journal
 from guerdon.rewards.json_schema import JSONSchema
 from guerdon.rewards.keywords import Keywords
+from guerdon.rewards.learned import (
+    BradleyTerry,
+    Davidson,
+    Ensemble,
+    FitSettings,
+    Fitted,
+    GaussianNLL,
+    RaoKupper,
+    RewardModel,
+    SquaredError,
+    fit_reward,
+    load_learned,
+)
 from guerdon.rewards.length import Length
 from guerdon.rewards.lift import Function, as_reward
 from guerdon.rewards.load import load_reward
@@ -17,6 +30,7 @@ from guerdon.rewards.scoring import Scorer
 from guerdon.rewards.sentiment import Sentiment
 
 __all__ = [
-    "Column", "Format", "Function", "JSONSchema", "Journal", "Keywords", "Length", "Maths", "Mixture", "Regex", "Scorer",
-    "Sentiment", "as_reward", "close_pools", "load_reward", "recorded",
+    "BradleyTerry", "Column", "Davidson", "Ensemble", "FitSettings", "Fitted", "Format", "Function", "GaussianNLL",
+    "JSONSchema", "Journal", "Keywords", "Length", "Maths", "Mixture", "RaoKupper", "Regex", "RewardModel", "Scorer",
+    "Sentiment", "SquaredError", "as_reward", "close_pools", "fit_reward", "load_learned", "load_reward", "recorded",
 ]  # fmt: skip

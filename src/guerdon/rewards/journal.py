@@ -117,7 +117,10 @@ def contents(reward: Reward, rollout: Rollout) -> list[str]:
 
 
 def identity(reward: Any) -> str:
-    """Names a reward with its settings and, where they can be read, its user's code."""
+    """Names a reward with its settings and, where they can be read, its user's code; one that knows its ``identity`` says it."""
+    own = getattr(reward, "identity", None)
+    if isinstance(own, str) and own:  # a learned reward, whose weights may change while the run goes on
+        return _hash(type(reward).__qualname__, own)
     code = ""
     file = getattr(reward, "file", "")
     if file and Path(file).is_file():
@@ -128,8 +131,9 @@ def identity(reward: Any) -> str:
         except (OSError, TypeError):
             code = ""
     members = getattr(reward, "members", {})
+    members = members.values() if isinstance(members, Mapping) else members
     name = repr(reward) if dataclasses.is_dataclass(reward) else f"{type(reward).__module__}.{type(reward).__qualname__}"
-    return _hash(name, code, *(identity(m) for m in members.values()))
+    return _hash(name, code, *(identity(m) for m in members))
 
 
 def _hash(*values: Any) -> str:

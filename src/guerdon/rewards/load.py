@@ -5,6 +5,7 @@ from __future__ import annotations
 import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from guerdon.core import Reward, RewardError, RewardOutput, Rollout, nearest
 from guerdon.core.reward import Scope
@@ -43,6 +44,22 @@ def load_reward(spec: str, folder: str | Path | None = None) -> Reward:
     Raises:
         RewardError: one line that names the file (and its line), and what is wrong there.
     """
+    found, file, public = load_name(spec, folder)
+    if not callable(found):
+        name = spec.rpartition(":")[2]
+        raise RewardError(f"{file}: {name} is a {type(found).__name__}, not a function or a Reward; {nearest(name, public)}")
+    reward = as_reward(found)
+    if isinstance(reward, Function):
+        return Function(spec, reward.fn, reward.scope, str(file))
+    return Loaded(spec, reward, str(file))
+
+
+def load_name(spec: str, folder: str | Path | None = None) -> tuple[Any, Path, list[str]]:
+    """(what ``file.py:name`` stands for, the file, names of what can be called in it); a class is made without arguments.
+
+    Raises:
+        RewardError: one line that names the file (and its line), and what is wrong there.
+    """
     path, colon, name = spec.rpartition(":")
     if not colon or not path.endswith(".py") or not name.isidentifier():
         raise RewardError(f"{spec!r}: expected 'file.py:name'")
@@ -65,12 +82,7 @@ def load_reward(spec: str, folder: str | Path | None = None) -> Reward:
             found = found()
         except TypeError as e:
             raise RewardError(f"{file}: {name} is a class that cannot be made without arguments ({e})") from None
-    if not callable(found):
-        raise RewardError(f"{file}: {name} is a {type(found).__name__}, not a function or a Reward; {nearest(name, public)}")
-    reward = as_reward(found)
-    if isinstance(reward, Function):
-        return Function(spec, reward.fn, reward.scope, str(file))
-    return Loaded(spec, reward, str(file))
+    return found, file, public
 
 
 def _neighbours(file: Path) -> str:

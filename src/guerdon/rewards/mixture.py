@@ -23,7 +23,8 @@ class Mixture:
     sqrt(sum_k (w_k s_k)^2), as of independent errors.
 
     Args:
-        parts: name -> (reward, weight), or a reward alone for weight 1. A weight of 0 only logs.
+        parts: name -> (reward, weight), or a reward alone for weight 1. A weight of 0 only logs. A plan may name learned rewards
+            here, as ``{use: rewards.RewardModel.from_pretrained, ...}``; a run makes them before it scores.
 
     Example:
         >>> from guerdon.rewards import Keywords, Length, recorded

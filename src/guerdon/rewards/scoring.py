@@ -50,6 +50,7 @@ class Scorer:
         self.closed = False
         self._pools: dict[Target, Pool] = {}
         self._lock = threading.Lock()
+        self._open = 0
         self._abandoned = Abandoned(getattr(self.reward, "origin", type(self.reward).__name__))
         self._jobs: queue.SimpleQueue[tuple[Future[RewardOutput], Rollout] | None] = queue.SimpleQueue()
         self._threads = [threading.Thread(target=self._work, daemon=True, name="guerdon-scoring") for _ in range(workers)]
@@ -60,11 +61,19 @@ class Scorer:
     def scope(self) -> Scope:
         return self.reward.scope
 
+    @property
+    def busy(self) -> int:
+        """Scorings that were submitted and are not done. Weights of a reward may move only at 0."""
+        with self._lock:
+            return self._open
+
     def submit(self, rollout: Rollout) -> Future[RewardOutput]:
         """Start scoring. Rows of a scope wider than "sample" must come with all rows they are scored with."""
         if self.closed:
             raise RewardError("this Scorer is closed")
         future: Future[RewardOutput] = Future()
+        with self._lock:
+            self._open += 1
         self._jobs.put((future, rollout))
         return future
 
@@ -100,12 +109,21 @@ class Scorer:
         while (job := self._jobs.get()) is not None:
             future, rollout = job
             if not future.set_running_or_notify_cancel():
+                self._done()
                 continue
             try:
                 self._check_open()
-                future.set_result(self._score(rollout))
+                found = self._score(rollout)
             except BaseException as e:  # noqa: BLE001  raised where the result is awaited
+                self._done()
                 future.set_exception(e)
+            else:
+                self._done()  # before anyone who waits hears of it
+                future.set_result(found)
+
+    def _done(self) -> None:
+        with self._lock:
+            self._open -= 1
 
     def _check_open(self) -> None:
         if self.closed:
@@ -126,8 +144,11 @@ class Scorer:
         return from_records([r for r in records if r is not None], rollout.steps)
 
     def _missing(self, rollout: Rollout, missing: list[bool]) -> list[int]:
-        """Rows to score: those without a verdict, and those that must be scored together with them."""
-        if self.scope == "batch" and any(missing):
+        """Rows to score: those without a verdict, and those that must be scored together with them.
+
+        The last bits of what a network says of a row depend on the rows beside it, so it sees all of them again.
+        """
+        if any(missing) and (self.scope == "batch" or has_network(self.reward)):
             return list(range(len(missing)))
         if self.scope == "group":
             groups = rollout.group.tolist()
@@ -157,7 +178,8 @@ class Scorer:
     def _guarded(self, reward: Reward, rollout: Rollout, patience: Patience) -> RewardOutput:
         """A reward's own call; where it hangs or raises, row by row if its scope allows."""
         rows = len(rollout)
-        limit = None if getattr(reward, "bounded", False) else self.timeout
+        # A network cannot hang, and one that were left behind would go on reading weights that learn.
+        limit = None if getattr(reward, "bounded", False) or has_network(reward) else self.timeout
         try:
             (output,) = in_thread(lambda: [reward(rollout)], 1, limit, self._abandoned)
             patience.note(None)
@@ -176,6 +198,14 @@ class Scorer:
             why = patience.over
             alone.append(RewardOutput.failed([why]) if why else self._guarded(reward, rollout[[k]], patience))
         return RewardOutput.cat(alone)
+
+
+def has_network(reward: Any) -> bool:
+    """Whether a network scores in a reward, alone or among its members."""
+    members = getattr(reward, "members", ())
+    return isinstance(reward, torch.nn.Module) or any(
+        has_network(m) for m in (members.values() if isinstance(members, Mapping) else members)
+    )
 
 
 def sound(output: Any, rows: int) -> RewardOutput:

@@ -38,6 +38,7 @@ def example_transforms() -> dict[str, Transform]:
         "On.part": t.On("part/quality", t.Standardise()),
         "On.step": t.On("step", t.Chain((t.Center(over="group"), t.RunningNormalise(clip=2.0)))),
         "OverlongPenalty": t.OverlongPenalty(limit=5, buffer=3),
+        "Pessimism": t.Pessimism(0.5),
         "Ramp": t.Ramp(0.0, 2.0),
         "RunningNormalise": t.RunningNormalise(clip=3.0),
         "Scale": t.Scale(2.0),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from guerdon.core import Reward, Rollout
 from guerdon.rewards import (
     Column,
+    Ensemble,
     Format,
     JSONSchema,
     Keywords,
@@ -16,6 +17,7 @@ from guerdon.rewards import (
     as_reward,
     recorded,
 )
+from guerdon.testing._learned import tiny_reward_model
 
 
 def word_overlap(output: str, answer: str) -> dict[str, float]:
@@ -43,6 +45,7 @@ def example_rewards() -> dict[str, tuple[Reward, Rollout]]:
     answers = rows(r"\boxed{\frac{2}{4}}", "0.5", "3", r"\boxed{x+1}", "none", "1", answer=["1/2"] * 3 + ["x+1"] * 2 + [""])
     return {
         "Column": (Column("score"), texts.replace(info={"score": [0.5, 1, True, "2.5", -3.0, None]})),
+        "Ensemble": (Ensemble((Length(target=3), Keywords(("cat",))), combine="uncertainty"), texts),
         "Format": (Format(), rows(tagged, "4", tagged * 2, "<answer>4</answer>", tagged + "!", "<think>")),
         "JSONSchema": (JSONSchema({"type": "object", "required": ["a"]}), rows('{"a": 1}', "{}", "[]", "4", "{", '{"a": NaN}')),
         "Keywords": (Keywords(("cat", "dog")), texts),
@@ -50,6 +53,7 @@ def example_rewards() -> dict[str, tuple[Reward, Rollout]]:
         "Maths": (Maths(), answers),
         "Mixture": (Mixture({"short": (Length(target=3), 0.5), "cat": Keywords(("cat",))}), texts),
         "Regex": (Regex(r"\bcat\b"), texts),
+        "RewardModel": (tiny_reward_model("bert"), texts),
         "Sentiment": (Sentiment(), texts),
         "as_reward": (as_reward(word_overlap), texts.replace(info={"answer": ["a good cat"] * 3 + ["the mat"] * 2 + [""]})),
         "as_reward, lists by group": (as_reward(distinct_in_group), texts),
