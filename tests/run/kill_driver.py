@@ -1,6 +1,6 @@
 """A warm process that runs a plan again and again, each time killed with SIGKILL in another phase, and resumes it.
 
-python kill_driver.py MODEL FOLDER    prints one JSON line per case
+python kill_driver.py MODEL FOLDER policy|reward    prints one JSON line per case
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ from pathlib import Path
 
 import torch
 
-from guerdon import advantages, objectives, policies, rewards, samplers, transforms
-from guerdon.run import AdamW, Evaluation, Plan, Prompts, Train, lazy, run
+from guerdon import advantages, feedback, objectives, policies, rewards, samplers, transforms
+from guerdon.run import AdamW, Evaluation, Plan, Prompts, RewardLearner, Train, lazy, run
 from guerdon.run import state as state_module
 from guerdon.run.checkpoints import path_of, steps_of
 from guerdon.run.events import EventLog
 from guerdon.run.live import LiveDraw
 
 PHASES = ("sample", "reward", "update", "checkpoint", "renamed", "event")
+LEARNING = ("reward", "update")
 
 
 def plan(model: str) -> Plan:
@@ -39,6 +40,32 @@ def plan(model: str) -> Plan:
         evaluation=Evaluation(samples=6, every=3),
         steps=6, checkpoint_every=2, seed=5, name="killed",
     )  # fmt: skip
+
+
+def learning(model: str) -> Plan:
+    """An ensemble that learns from an annotator and a store, with a replay that is too small."""
+    gold = rewards.Length(target=4, unit="character")
+    learner = RewardLearner(feedback.BradleyTerry(gold, 0.3), store=f"{model}/labels.db", pairs=3, pick="disagreement", steps=2,
+                            batch=4, replay=4, optim=AdamW(lr=0.01, decay="linear"))  # fmt: skip
+    return Plan(
+        policy=lazy(policies.CausalLM.from_pretrained, path_or_name=model, lora=2, device="cpu"),
+        source=Prompts(("1+1=", "2+3=", "10-7=", "4+4=", "9-8=")),
+        sampler=samplers.Group(contexts=2, n=4, controls={"max_tokens": 6, "top_k": 9}),
+        reward=rewards.Mixture({"learned": lazy(rewards.Ensemble.from_pretrained, path=f"{model}/reward"), "length": (gold, 0.1)}),
+        transforms=(transforms.Pessimism(0.5), transforms.RunningNormalise(clip=3.0)),
+        advantage=advantages.GroupNorm(),
+        learners={"reward": learner, "policy": Train(objectives.PolicyGradient(), AdamW(lr=0.02))},
+        evaluation=Evaluation(reward=gold, samples=4, every=3),
+        steps=4, checkpoint_every=2, seed=5, name="killed",
+    )  # fmt: skip
+
+
+def models(model: str) -> None:
+    """The ensemble, and what people have said of it, beside the language model."""
+    members = [rewards.RewardModel.fresh(model, max_length=32, seed=k, device="cpu") for k in range(2)]
+    rewards.Ensemble(tuple(members)).save(f"{model}/reward")
+    with feedback.Store(f"{model}/labels.db") as store:
+        store.add(feedback.Comparison(context="1+1=", first="2" * k, second="3", annotator="ann") for k in range(1, 9))
 
 
 def die() -> None:
@@ -98,9 +125,10 @@ def forked(job) -> int:
 
 
 def fingerprint(folder: Path) -> dict[str, str]:
-    """Weights of the saved policy and of the last checkpoint, and the events without their wall-clock fields."""
+    """Weights of the saved models and of the last checkpoint, and the events without their wall-clock fields."""
     digest = hashlib.sha256()
-    for file in sorted([*folder.glob("policy/*.safetensors"), *path_of(folder, steps_of(folder)[-1]).glob("*.safetensors")]):
+    saved = [f for name in ("policy", "reward") for f in (folder / name).rglob("*.safetensors")]
+    for file in sorted([*saved, *path_of(folder, steps_of(folder)[-1]).glob("*.safetensors")]):
         digest.update(file.name.encode() + file.read_bytes())
     rows = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
     for row in rows:
@@ -113,23 +141,32 @@ def fingerprint(folder: Path) -> dict[str, str]:
     }
 
 
-def main(model: str, folder: Path) -> None:
-    status = forked(lambda: run(plan(model), folder / "whole"))
+def main(model: str, folder: Path, which: str) -> None:
+    if which == "policy":
+        cases(lambda: plan(model), folder, PHASES)
+    else:
+        forked(lambda: models(model))
+        cases(lambda: learning(model), folder, LEARNING)
+
+
+def cases(plan, folder: Path, phases: tuple[str, ...]) -> None:
+    """A run that is not stopped, and for each phase one that is killed there twice."""
+    status = forked(lambda: run(plan(), folder / "whole"))
     print(json.dumps({"case": "whole", "status": status, **fingerprint(folder / "whole")}), flush=True)
-    for phase in PHASES:
+    for phase in phases:
         target = folder / phase
         statuses = []
         for k, nth in enumerate((2, 2) if phase in ("checkpoint", "renamed") else (4, 3)):  # killed twice in the same run
 
             def killed(nth=nth, resume=k > 0, phase=phase, target=target):
                 arm(phase, nth)
-                run(plan(model), target, resume_run=resume)
+                run(plan(), target, resume_run=resume)
 
             statuses.append(forked(killed))
-        statuses.append(forked(lambda target=target: run(plan(model), target, resume_run=True)))
+        statuses.append(forked(lambda target=target: run(plan(), target, resume_run=True)))
         print(json.dumps({"case": phase, "status": statuses, **fingerprint(target)}), flush=True)
         shutil.rmtree(target)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    main(sys.argv[1], Path(sys.argv[2]), sys.argv[3])

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from guerdon.core.errors import PlanError, nearest
 from guerdon.run.plan import Plan
+from guerdon.run.reward_learner import RewardLearner, RewardTrainer
+from guerdon.run.reward_tree import modules_in, unbuilt
 
 if TYPE_CHECKING:
     from guerdon.run.live import Run
@@ -66,7 +68,10 @@ def check_plan(plan: Plan) -> None:
         if term.advantage != "main" and (not isinstance(plan.advantage, dict) or term.advantage not in plan.advantage):
             known = list(plan.advantage) if isinstance(plan.advantage, dict) else ["main"]
             raise PlanError(f"learner {name!r} reads advantage {term.advantage!r}; {nearest(term.advantage, known)}")
+    check_reward_learners(plan)
     for name, spec in plan.learners.items():
+        if isinstance(spec, RewardLearner):
+            continue
         of = getattr(spec, "of", "policy")
         for network in (of,) if isinstance(of, str) else of:
             if network != "policy" and network not in plan.critics:
@@ -77,6 +82,26 @@ def check_plan(plan: Plan) -> None:
         raise PlanError("stop.kl needs references: {reference: policies.Frozen}")
     if plan.stop.patience is not None and plan.evaluation is None:
         raise PlanError("stop.patience needs an evaluation")
+
+
+def check_reward_learners(plan: Plan) -> None:
+    """What can be told of learners of rewards without building any.
+
+    Raises:
+        PlanError: where there is nothing to learn, two learn the same, or nothing says when to stop.
+    """
+    learners = {n: s for n, s in plan.learners.items() if isinstance(s, RewardLearner)}
+    taken: dict[str, str] = {}
+    for name, spec in learners.items():
+        if not any(unbuilt(plan.reward)) and not modules_in(plan.reward):
+            shown = "not set" if plan.reward is None else type(plan.reward).__name__
+            raise PlanError(f"learner {name!r} trains a learned reward, and plan.reward is {shown}: expected "
+                            "{use: rewards.RewardModel.from_pretrained, path_or_name: FOLDER}, or rewards.Ensemble")  # fmt: skip
+        if taken.setdefault(spec.of, name) != name:
+            raise PlanError(f"learners {taken[spec.of]!r} and {name!r} both train {spec.of!r}; a reward has one learner")
+    if learners and plan.stop.patience is not None and plan.evaluation is not None and plan.evaluation.reward is None:
+        raise PlanError("stop.patience compares evaluations, and a reward that learns is another one at each: "
+                        "add a held-out evaluation.reward")  # fmt: skip
 
 
 def check_run(run: Run) -> None:
@@ -94,6 +119,14 @@ def check_run(run: Run) -> None:
     if "exact_logp" in needs and "old" not in needs and low_precision(run.policy):
         raise PlanError("in low precision the sampler's and the trainer's log-probs differ: "
                         "set truncate on the objective, such as {use: objectives.PolicyGradient, truncate: 2.0}")  # fmt: skip
+    trained = {id(p): n for n, v in run.learners.items() if isinstance(v, RewardTrainer) for p in v.parameters}
+    for place, value in {
+        "evaluation.reward": run.held_out,
+        **{f"the annotator of learner {n!r}": v.spec.annotator for n, v in run.learners.items() if isinstance(v, RewardTrainer)},
+    }.items():
+        if learner := next((trained[id(p)] for m in modules_in(value) for p in m.parameters() if id(p) in trained), None):
+            raise PlanError(f"{place} is the network that learner {learner!r} trains; "
+                            "what a reward is judged by must not move with it: name another")  # fmt: skip
     owner: dict[int, str] = {}
     for name, learner in run.learners.items():
         for parameter in getattr(learner, "parameters", ()):

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from guerdon.core import PlanError, Streams
 from guerdon.run.plan import Plan
+from guerdon.run.reward_learner import RewardLearner
+from guerdon.run.reward_tree import unbuilt
 from guerdon.run.spec import Lazy
 
 if TYPE_CHECKING:
@@ -53,7 +55,7 @@ class Estimate:
 
     Args:
         network: The policy.
-        weights: Bytes of weights, references included.
+        weights: Bytes of weights, references and learned rewards included.
         training: Bytes of gradients and the optimiser's state.
         cache: Bytes of keys and values while sampling.
         activations: Bytes kept for the backward pass; the roughest figure of all.
@@ -129,6 +131,10 @@ def estimate(plan: Plan | Run, throughput: float | None = None) -> Estimate | No
     tokens = rows * steps
     flops = network.parameters * (2.0 * tokens + 6.0 * tokens * epochs + 2.0 * tokens * len(choices.references))
     speed = throughput or measure_throughput(device)
+    judges = [_costs(value, rows * steps) for value in (choices.reward, choices.evaluation and choices.evaluation.reward)]
+    flops += judges[0][1]
+    learning, learned = _learning(choices, steps)
+    flops += learned
     overhead = 1e-4 * max(1, network.layers) * (answer + 10 * epochs)  # launching small operations, one after the other
     evaluations = 0.0
     if choices.evaluation is not None:
@@ -137,8 +143,8 @@ def estimate(plan: Plan | Run, throughput: float | None = None) -> Estimate | No
     total = flops * choices.steps + evaluations
     return Estimate(
         network,
-        weights=network.parameters * network.width * (1 + copies),
-        training=network.trainable * network.width * 3,
+        weights=network.parameters * network.width * (1 + copies) + sum(held for held, _ in judges),
+        training=network.trainable * network.width * 3 + learning,
         cache=rows * steps * network.layers * network.cached * network.width,
         activations=min(at_once, rows) * steps * max(1, network.layers) * network.hidden * 20 * network.width,
         flops=flops,
@@ -146,6 +152,28 @@ def estimate(plan: Plan | Run, throughput: float | None = None) -> Estimate | No
         available=memory_of(device),
         device=device,
     )
+
+
+def _costs(reward: Any, tokens: int) -> tuple[int, float]:
+    """(bytes of weights, operations for so many tokens) of the learned rewards that a plan names."""
+    found = [n for lazy in unbuilt(reward) if (folder := _folder_of(lazy.kwargs)) for n in _members_of(folder)]
+    return sum(n.parameters * n.width for n in found), sum(2.0 * n.parameters * tokens for n in found)
+
+
+def _learning(plan: Plan, steps: int) -> tuple[int, float]:
+    """(bytes of gradients and optimisers, operations of a draw) of learners of rewards; all of a reward is taken to learn."""
+    memory, operations = 0, 0.0
+    for spec in plan.learners.values():
+        if isinstance(spec, RewardLearner):
+            weights, seen = _costs(plan.reward, 2 * spec.batch * steps)
+            memory, operations = memory + 3 * weights, operations + 3 * seen * spec.steps / spec.due.every
+    return memory, operations
+
+
+def _members_of(folder: Path) -> list[Network]:
+    """The networks in the folder of a learned reward."""
+    many = sorted(folder.glob("member-*")) or [folder]
+    return [n for f in many if (n := _from_folder(f, {})) is not None]
 
 
 def _rows(sampler: Any) -> int:

@@ -11,7 +11,7 @@ from guerdon.run.metrics import reward_metrics, rollout_metrics, show_samples
 
 def evaluate(run: Run) -> tuple[dict[str, float], list[dict[str, Any]]]:
     """Metrics and samples of the present policy; the same contexts and random streams at every call."""
-    from guerdon.rewards import Scorer, as_reward
+    from guerdon.rewards import Scorer
 
     plan, spec = run.plan, run.plan.evaluation
     assert spec is not None
@@ -23,8 +23,8 @@ def evaluate(run: Run) -> tuple[dict[str, float], list[dict[str, Any]]]:
         rollout = run.policy.sample(items, 1, streams=streams, **controls)
         proxy = run.scorer.score(rollout.to("cpu")) if run.scorer is not None else None
         held_out = None
-        if spec.reward is not None:
-            with Scorer(as_reward(spec.reward), workers=plan.scoring.workers, timeout=plan.scoring.timeout) as scorer:
+        if run.held_out is not None:
+            with Scorer(run.held_out, workers=plan.scoring.workers, timeout=plan.scoring.timeout) as scorer:
                 held_out = scorer.score(rollout.to("cpu"))
         reference = run.references.get("reference")
         rows = min((s.rows for s in plan.learners.values() if getattr(s, "rows", None)), default=None)
@@ -35,6 +35,8 @@ def evaluate(run: Run) -> tuple[dict[str, float], list[dict[str, Any]]]:
             if reward is not None:
                 named = reward_metrics(reward, name)
                 metrics |= {k: v for k, v in named.items() if not k.startswith("part/") or name == "proxy"}
+        if run.reward_version is not None:
+            metrics["reward/version"] = float(run.reward_version)
     batch = Batch.of(rollout, proxy if proxy is not None else held_out)
     return metrics, show_samples(batch, spec.show, held_out)
 
@@ -46,10 +48,16 @@ def score_of(metrics: dict[str, float]) -> float:
 
 
 def best_step(run: Run) -> int | None:
-    """Step of the best evaluation; the earliest of equals."""
+    """Step of the best evaluation; the earliest of equals.
+
+    Without a held-out reward, only evaluations by the present version of a learning reward can be compared.
+    """
     if not run.evaluations:
         return None
-    return max(run.evaluations, key=lambda e: (score_of(e["metrics"]), -e["step"]))["step"]
+    last = run.evaluations[-1]["metrics"]
+    version = None if "held_out/mean" in last else last.get("reward/version")
+    comparable = [e for e in run.evaluations if version in (None, e["metrics"].get("reward/version"))]
+    return max(comparable, key=lambda e: (score_of(e["metrics"]), -e["step"]))["step"]
 
 
 def is_best(run: Run) -> bool:

@@ -94,7 +94,7 @@ def _finished(live: Run, ended: str) -> Result:
 
 
 def finish(live: Run, ended: str, best: int | None) -> None:
-    """The last event, the saved policy and the report."""
+    """The last event, the saved policy, the reward as far as it learned, and the report."""
     folder = live.folder
     assert folder is not None
     live.events.write("end", live.step, reason=ended, best_step=best)
@@ -102,18 +102,24 @@ def finish(live: Run, ended: str, best: int | None) -> None:
     save = getattr(live.policy, "save", None)
     if save is not None:
         save(folder / "policy", card=card(live, ended))
+    for trainer in live.reward_trainers():
+        trainer.save(folder / trainer.name, card=card(live, ended))
     from guerdon.audit import write_report
 
     write_report(folder)
 
 
 def start_facts(live: Run) -> dict[str, Any]:
-    """What a reader needs to know to trust and repeat the run."""
+    """What a reader needs to know to trust and repeat the run; ``reward`` names what it optimises, weights included."""
+    from guerdon.rewards.journal import identity
+
     parameters = list(live.policy.parameters())
     return {
         "plan": live.plan.to_tree(),
-        "hash": live.plan.hash,
+        "hash": live.hash,
         "seed": live.plan.seed,
+        "reward": None if live.reward is None else identity(live.reward),
+        "held_out": None if live.held_out is None else identity(live.held_out),
         "versions": versions(),
         "references": references_of(live.plan),
         "device": str(parameters[0].device) if parameters else "cpu",
@@ -136,7 +142,7 @@ def card(live: Run, ended: str) -> dict[str, Any]:
     """Facts for the model card."""
     last = live.evaluations[-1]["metrics"] if live.evaluations else live.history[-1] if live.history else {}
     return {
-        "plan": live.plan.to_tree(), "hash": live.plan.hash, "seed": live.plan.seed, "steps": live.step, "ended": ended,
+        "plan": live.plan.to_tree(), "hash": live.hash, "seed": live.plan.seed, "steps": live.step, "ended": ended,
         "metrics": last, "references": references_of(live.plan), "versions": versions(),
     }  # fmt: skip
 

@@ -13,11 +13,13 @@ from typing import Any
 
 import torch
 
-from guerdon.core import Batch, Items, Policy, PolicyOutput, RewardOutput, Rollout, RunError, Streams, mix
+from guerdon.core import Batch, Finding, Items, Policy, PolicyOutput, RewardOutput, Rollout, RunError, Streams, mix
 from guerdon.core.protocols import Pending, Stateful
 from guerdon.core.reward import Scope
 from guerdon.run.events import EventLog, Sink, read_events
 from guerdon.run.plan import Plan
+from guerdon.run.reward_learner import RewardLearner, RewardTrainer
+from guerdon.run.reward_tree import Builder, device_of, find, identities
 from guerdon.run.spec import Lazy
 from guerdon.run.state import load_module_state, module_state
 
@@ -82,7 +84,9 @@ class Run:
     """Everything that exists while a plan is executed. ``stateful()`` is what a checkpoint holds."""
 
     def __init__(self, plan: Plan):
-        self.plan = plan
+        from guerdon.rewards import as_reward  # whatever scores lives with the rewards
+
+        self.plan, self.hash = plan, plan.hash
         self.folder: Path | None = None
         self.streams = Streams(plan.seed)
         self.policy: Policy = built(plan.policy)
@@ -90,7 +94,12 @@ class Run:
         self.source = opened(plan.source, plan.seed)
         self.references = {n: r.build(self.policy) for n, r in plan.references.items()}
         self.critics = {n: c.build(self.policy) for n, c in plan.critics.items()}
-        self.learners = {n: spec.build(self.network(getattr(spec, "of", "policy"))) for n, spec in plan.learners.items()}
+        build = Builder(device_of(self.policy))  # a reward that training and evaluation share is made once
+        self.reward = None if plan.reward is None else as_reward(build(plan.reward))
+        given = plan.evaluation.reward if plan.evaluation is not None else None
+        self.held_out = None if given is None else as_reward(build(given))
+        self.identities = {"reward": identities(self.reward), "evaluation.reward": identities(self.held_out)}
+        self.learners = {n: self._learner(build(spec)) for n, spec in plan.learners.items()}
         self.transform_states = [t.init() for t in plan.transforms]
         self.scorer: Any = None
         self.checks = _default_checks() if plan.checks is None else plan.checks
@@ -101,9 +110,16 @@ class Run:
         self.seconds: dict[str, float] = defaultdict(float)
         self.events = EventLog(None)
 
+    def _learner(self, spec: Any) -> Any:
+        """A learner's spec at work on what it trains."""
+        if isinstance(spec, RewardLearner):
+            name, reward = find(self.reward, spec.of)
+            return spec.build(reward, name, self.streams)
+        return spec.build(self.network(getattr(spec, "of", "policy")))
+
     def open(self, folder: Path | None, offset: int, sinks: tuple[Sink, ...]) -> None:
         """Start writing and scoring; what earlier events say is remembered."""
-        from guerdon.rewards import Journal, Scorer, as_reward  # the scoring executor lives with the rewards
+        from guerdon.rewards import Journal, Scorer
 
         self.folder = folder
         path = folder / "events.jsonl" if folder else None
@@ -112,16 +128,38 @@ class Run:
             past = [e for e in read_events(path) if e["event"] in ("draw", "eval")]
             self.history = [e["metrics"] for e in past if e["event"] == "draw"]
             self.evaluations = [{"step": e["step"], "metrics": e["metrics"]} for e in past if e["event"] == "eval"]
-        if self.plan.reward is not None:
+        if self.reward is not None:
             scoring = self.plan.scoring
             journal = Journal(folder / "journal.jsonl") if folder else None
-            self.scorer = Scorer(as_reward(self.plan.reward), workers=scoring.workers, timeout=scoring.timeout, journal=journal)
+            self.scorer = Scorer(self.reward, workers=scoring.workers, timeout=scoring.timeout, journal=journal)
 
     def network(self, of: str | tuple[str, str]) -> Any:
         """What a learner trains: the policy, a critic, or the policy together with a critic on its features."""
         if isinstance(of, str):
             return self.policy if of == "policy" else self.critics[of]
         return self.critics[of[1]].with_policy()
+
+    def modules(self) -> dict[str, torch.nn.Module]:
+        """name -> every network that some learner may move."""
+        named = {"policy": self.policy, **{f"critic/{n}": c for n, c in self.critics.items()}}
+        for learner in self.reward_trainers():
+            named |= learner.modules
+        return named
+
+    def reward_trainers(self) -> list[RewardTrainer]:
+        """The learners that train rewards."""
+        return [v for v in self.learners.values() if isinstance(v, RewardTrainer)]
+
+    @property
+    def reward_version(self) -> int | None:
+        """How often the training reward has learned so far; None for one that does not learn."""
+        trainers = self.reward_trainers()
+        return sum(t.version for t in trainers) if trainers else None
+
+    def find(self, finding: Finding) -> None:
+        """Write down what somebody saw."""
+        self.events.write("finding", self.step if finding.step is None else finding.step,
+                          **{k: v for k, v in vars(finding).items() if k != "step"})  # fmt: skip
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -161,15 +199,15 @@ class Run:
         return {n: p for n, p in parts.items() if isinstance(p, Stateful)}
 
     def state_dict(self) -> dict[str, Any]:
-        modules = {"policy": self.policy, **{f"critic/{n}": c for n, c in self.critics.items()}}
         return {
             "step": self.step,
             "failed_draws": self.failed_draws,
             "version": self.policy.version,
-            "plan": self.plan.hash,
+            "plan": self.hash,
+            "rewards": self.identities,
             "events": self.events.offset,
             "transforms": list(self.transform_states),
-            "modules": {n: module_state(m) for n, m in modules.items()},
+            "modules": {n: module_state(m) for n, m in self.modules().items()},
             "parts": {n: p.state_dict() for n, p in self.stateful().items()},
         }
 
@@ -177,14 +215,18 @@ class Run:
         """Go on where a checkpoint was made.
 
         Raises:
-            RunError: where it was made by another plan.
+            RunError: where it was made by another plan, or with a reward that is another one now.
         """
-        if state["plan"] != self.plan.hash:
+        if state["plan"] != self.hash:
             raise RunError("the checkpoint was made by another plan; start a new run, or resume with the plan.yaml in its folder")
+        for place, before in state.get("rewards", {}).items():
+            if changed := {n for n in before.keys() | self.identities[place] if before.get(n) != self.identities[place].get(n)}:
+                name = "/".join(filter(None, (place, min(changed))))
+                raise RunError(f"{name} has changed on disk since the run began; put the old one back, or start a new run")
         self.step, self.failed_draws = state["step"], state["failed_draws"]
         self.policy.version = state["version"]
         self.transform_states = [copy.deepcopy(s) for s in state["transforms"]]
-        for name, module in {"policy": self.policy, **{f"critic/{n}": c for n, c in self.critics.items()}}.items():
+        for name, module in self.modules().items():
             load_module_state(module, state["modules"][name])
         for name, part in self.stateful().items():
             part.load_state_dict(state["parts"][name])

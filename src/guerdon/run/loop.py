@@ -6,6 +6,7 @@ Offline, online and iterative training are choices of source, sampler and learne
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 from guerdon.core import Batch, RunError
 from guerdon.run.evaluate import evaluate, is_best, should_stop
@@ -62,6 +63,8 @@ def credit(run: Run, batch: Batch) -> Batch:
 def learn(run: Run, batch: Batch) -> dict[str, float]:
     """Every due learner learns; its figures under its name."""
     figures: dict[str, float] = {}
+    if run.reward_version is not None:
+        figures["reward/version"] = float(run.reward_version)  # of the reward that scored this draw
     if not bool(batch.reward.ok.any()):
         return figures
     for name, learner in run.learners.items():
@@ -89,7 +92,7 @@ def log(run: Run, batch: Batch, figures: dict[str, float]) -> None:
         run.events.write("samples", run.step, samples=show_samples(batch, 6))
     for check in run.checks:
         for finding in check(batch, run):
-            run.events.write("finding", run.step, **{k: v for k, v in vars(finding).items() if k != "step"})
+            run.find(replace(finding, step=run.step))
 
 
 def stop_if_failing(run: Run, batch: Batch) -> None:

@@ -19,13 +19,15 @@ def masked_mean(x: Tensor, mask: Tensor) -> float:
 
 
 def reward_metrics(reward: RewardOutput, prefix: str = "reward") -> dict[str, float]:
-    """Moments over the rows that could be scored, and how many could."""
+    """Moments over the rows that could be scored, how many could, and how sure the reward is of them (mean of its std)."""
     out = {f"{prefix}/ok": float(reward.ok.double().mean())}
     total = reward.total[reward.ok].double()
     if len(total):
         out |= {f"{prefix}/mean": float(total.mean()), f"{prefix}/std": float(total.std(unbiased=False)),
                 f"{prefix}/min": float(total.min()), f"{prefix}/max": float(total.max())}  # fmt: skip
         out |= {f"part/{k}": float(v[reward.ok].double().mean()) for k, v in reward.parts.items()}
+        if reward.std is not None:
+            out[f"{prefix}/uncertainty"] = float(reward.std[reward.ok].double().mean())
     return out
 
 

@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 from guerdon.run.plan import Plan
+from guerdon.run.spec import Lazy, resolve
 
 _ARXIV = re.compile(r"(?:([A-Z][^().:;,]{1,60}?) )?\(?arXiv:(\d{4}\.\d{4,5})")
 
@@ -15,12 +16,15 @@ def references_of(plan: Plan) -> list[dict[str, str]]:
     """``[{"title", "arxiv", "used_for"}]`` of all atoms in the plan, each paper once."""
     found: dict[str, dict[str, str]] = {}
     for atom in _atoms(vars(plan)):
-        for title, number in _ARXIV.findall(type(atom).__doc__ or ""):
-            found.setdefault(number, {"title": title.strip(), "arxiv": number, "used_for": type(atom).__name__})
+        kind = getattr(resolve(atom.use), "__self__", Lazy) if isinstance(atom, Lazy) else type(atom)
+        for title, number in _ARXIV.findall(kind.__doc__ or ""):
+            found.setdefault(number, {"title": title.strip(), "arxiv": number, "used_for": kind.__name__})
     return list(found.values())
 
 
 def _atoms(value: Any) -> list[Any]:
+    if isinstance(value, Lazy):
+        return [value, *_atoms(dict(value.kwargs))]
     if isinstance(value, dict):
         return [a for v in value.values() for a in _atoms(v)]
     if isinstance(value, list | tuple):

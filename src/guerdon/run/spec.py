@@ -16,9 +16,10 @@ import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, ClassVar, Literal, NoReturn, get_args, get_origin
 
 from guerdon.core.errors import PlanError, nearest
+from guerdon.core.reward import Scope
 
 ROOMS = (
     "policies",
@@ -38,10 +39,18 @@ _CONSTRUCTORS = ("from_pretrained",)  # the only attributes of an atom that a pl
 
 @dataclass(frozen=True)
 class Lazy:
-    """A call of a guerdon constructor, written down instead of made: how a plan holds what is expensive to build."""
+    """A call of a guerdon constructor, written down instead of made: how a plan holds what is expensive to build.
+
+    It can stand wherever a reward can (in a mixture, an annotator, a held-out reward); a run makes it before anything is scored.
+    """
 
     use: str
     kwargs: Mapping[str, Any] = field(default_factory=dict)
+    scope: ClassVar[Scope] = "sample"
+    differentiable: ClassVar[bool] = False
+
+    def __call__(self, *args: Any) -> NoReturn:
+        raise PlanError(f"{self.use} is only written down; run.build_reward makes it")
 
     def build(self) -> Any:
         return resolve(self.use)(**self.kwargs)
@@ -167,12 +176,19 @@ def from_tree(tree: Any, expected: Any = Any, where: str = "plan", folder: Path 
         return _build(str(tree["use"]), {k: v for k, v in tree.items() if k != "use"}, where, folder)
     if isinstance(tree, str) and expected is not str and _wants_object(expected):
         if ".py:" in tree:
-            from guerdon.rewards import load_reward
-
-            return load_reward(tree, folder=folder)
+            return _user_code(tree, expected, folder)
         if tree.split(".")[0] in ROOMS and "." in tree:
             return _build(tree, {}, where, folder)
     return _coerce(tree, expected, where, folder)
+
+
+def _user_code(name: str, expected: Any, folder: Path | None) -> Any:
+    """What ``file.py:name`` stands for at its place: an annotator where one is expected, a reward anywhere else."""
+    from guerdon.rewards import load_reward
+    from guerdon.run.queries import Annotator, load_annotator
+
+    load: Callable[..., Any] = load_annotator if Annotator in (expected, *get_args(expected)) else load_reward
+    return load(name, folder=folder)
 
 
 def _build(use: str, arguments: Mapping[str, Any], where: str, folder: Path | None) -> Any:

@@ -26,7 +26,7 @@ def stage(plan: Plan, cache: str | Path | None = None) -> Result:
     Example:
         ``run(Plan(policy=lazy(CausalLM.from_pretrained, path_or_name=str(stage(sft).folder / "policy")), ...))``
     """
-    if live := _live(plan.to_tree()):
+    if live := live_part(plan.to_tree()):
         raise PlanError(
             f"stage: {live} is a live Python object; name it as 'file.py:name' or with lazy(...), so that it can be cached"
         )
@@ -44,7 +44,8 @@ def finished(folder: Path) -> bool:
     return (folder / "summary.json").exists() and any(e["event"] == "end" for e in read_events(folder / "events.jsonl"))
 
 
-def _live(tree: object) -> str:
+def live_part(tree: object) -> str:
+    """A live Python object in a plan's plain data, described; "" where all of it can be written down."""
     if isinstance(tree, dict):
-        return str(tree["live"]) if "live" in tree else next(filter(None, map(_live, tree.values())), "")
-    return next(filter(None, map(_live, tree)), "") if isinstance(tree, list) else ""
+        return str(tree["live"]) if "live" in tree else next(filter(None, map(live_part, tree.values())), "")
+    return next(filter(None, map(live_part, tree)), "") if isinstance(tree, list) else ""

@@ -8,6 +8,7 @@ from guerdon.transforms._gate import Gate
 from guerdon.transforms._length import LengthPenalty, OverlongPenalty
 from guerdon.transforms._on import On, on
 from guerdon.transforms._parts import NormaliseParts, WeightedParts
+from guerdon.transforms._pessimism import Pessimism
 from guerdon.transforms._running_normalise import RunningNormalise
 from guerdon.transforms._scale import Ramp, Scale
 from guerdon.transforms._sigmoid import Sigmoid
@@ -15,6 +16,6 @@ from guerdon.transforms._standardise import Standardise
 from guerdon.transforms._token_kl import TokenKL
 
 __all__ = [
-    "AdaptiveKL", "Center", "Chain", "Clip", "Gate", "LengthPenalty", "NormaliseParts", "On", "OverlongPenalty", "Ramp",
-    "RunningNormalise", "Scale", "Sigmoid", "Standardise", "TokenKL", "WeightedParts", "chain", "on",
+    "AdaptiveKL", "Center", "Chain", "Clip", "Gate", "LengthPenalty", "NormaliseParts", "On", "OverlongPenalty",
+    "Pessimism", "Ramp", "RunningNormalise", "Scale", "Sigmoid", "Standardise", "TokenKL", "WeightedParts", "chain", "on",
 ]  # fmt: skip
