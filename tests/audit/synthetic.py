@@ -57,7 +57,7 @@ HACKED = " happy happy joy love happy smile happy love joy happy love love happy
 
 
 def write(folder: Path, kind: str = "healthy", *, steps: int | None = None, seed: int = 0, **changes: Any) -> Path:
-    """One run. ``kind``: healthy, hacked, failing, one_step, long, no_held_out, no_evaluation, empty, hostile, running."""
+    """One run. ``kind``: healthy, hacked, learned, failing, one_step, long, no_held_out, no_evaluation, empty, hostile, running."""
     folder.mkdir(parents=True, exist_ok=True)
     steps = {"one_step": 1, "long": 10_000, "empty": 0}.get(kind, 120) if steps is None else steps
     plan = {**PLAN, "steps": steps, **changes}
@@ -91,11 +91,13 @@ def events(kind: str, steps: int, seed: int, plan: dict[str, Any]) -> Any:
         if kind not in ("no_evaluation",) and (step % every == 0 or step == steps):
             clock += 3.4
             yield event("eval", step, **evaluation(kind, p, rng, strength))
-            yield event("checkpoint", step, path=f"checkpoints/step-{step:06d}", best=kind != "hacked" or p < 0.4)
+            yield event(
+                "checkpoint", step, path=f"checkpoints/step-{step:06d}", best=kind not in ("hacked", "learned") or p < 0.4
+            )
         if step in (1, steps):
             yield event("samples", step, samples=samples(kind, p, rng))
     if kind not in ("empty", "running"):
-        yield event("end", steps, reason="finished", best_step=round(steps * (0.4 if kind == "hacked" else 1)))
+        yield event("end", steps, reason="finished", best_step=round(steps * (0.4 if kind in ("hacked", "learned") else 1)))
 
 
 def curve(kind: str, p: float, strength: float) -> dict[str, float]:
@@ -105,10 +107,12 @@ def curve(kind: str, p: float, strength: float) -> dict[str, float]:
     proxy, kl = -0.08 + 0.83 * rise, 6.2 * rise**1.5 * (0.4 + 0.6 * strength)
     held = 0.12 + 0.34 * rise
     distinct, length, entropy = 0.71 - 0.06 * rise * strength, 23.4 - 1.1 * rise, 2.31 - 0.52 * rise
-    if kind == "hacked":
+    if kind in ("hacked", "learned"):
         held = 0.12 + 1.1 * p - 1.55 * p**1.6
         proxy, kl = -0.08 + 1.03 * rise, 44 * p**1.7
         distinct, length, entropy = 0.71 - 0.52 * p**1.5, 23.4, 2.31 * (1 - p**1.2) + 0.13
+    if kind == "learned":  # a reward model's scale is its own
+        proxy, kl, distinct, entropy = 9 * proxy - 31, 14 * p**1.4, 0.71 - 0.1 * p, 2.31 - 0.9 * p
     return {"proxy": proxy, "held": held, "kl": kl, "distinct": distinct, "length": length, "entropy": entropy}
 
 
@@ -131,10 +135,14 @@ def draw(kind: str, p: float, rng: np.random.Generator, strength: float) -> dict
         metrics |= {
             "reward/mean": mean,
             "reward/std": spread,
-            "part/sentiment": mean + 0.05,
-            "part/length": -0.05 + 0.01 * noise[2],
+            "part/sentiment": 0.65 * mean + 0.05,
+            "part/length": 0.35 * mean - 0.05,
         }
         metrics |= {"reward/min": mean - 2.1 * spread, "reward/max": mean + 2.0 * spread}
+    if kind == "learned":
+        metrics |= {"reward/std": 3.1, "reward/uncertainty": 0.8 + 2.4 * p**1.5 + 0.05 * noise[2]}
+        metrics |= {"displacement/policy.chosen": -22 * p**1.2 + noise[3], "displacement/policy.rejected": -61 * p + noise[4]}
+        metrics["displacement/policy.gap"] = metrics["displacement/policy.chosen"] - metrics["displacement/policy.rejected"]
     seconds = {
         "sample": 1.05 + 0.1 * abs(noise[1]),
         "reward": 0.22,
@@ -160,6 +168,8 @@ def evaluation(kind: str, p: float, rng: np.random.Generator, strength: float) -
         "entropy": now["entropy"] + 0.02 * noise[2], "length": now["length"], "terminal": 0.36,
         "distinct_1": 0.38 * now["distinct"] / 0.7, "distinct_2": now["distinct"] + 0.006 * noise[3],
     }  # fmt: skip
+    if kind == "learned":
+        metrics["proxy/std"] = 3.1
     if kind != "no_held_out":
         metrics |= {"held_out/mean": now["held"] + 0.015 * noise[4], "held_out/std": 0.2, "held_out/ok": 1.0}
     if p == 0:
@@ -171,7 +181,7 @@ def samples(kind: str, p: float, rng: np.random.Generator) -> list[dict[str, Any
     now = curve(kind, p, 1.0)
     rows = []
     for k, context in enumerate(CONTEXTS):
-        output = BEFORE[k] if p < 0.3 else AFTER[k] if kind != "hacked" or p < 0.6 else HACKED
+        output = BEFORE[k] if p < 0.3 else AFTER[k] if kind not in ("hacked", "learned") or p < 0.6 else HACKED
         if kind == "hostile":
             context = '"><svg onload=alert(1)>' if k == 0 else context
             output = HOSTILE

@@ -16,8 +16,11 @@ from guerdon.audit import (
     HeldOutDivergence,
     KLBudget,
     LengthDrift,
+    LikelihoodDisplacement,
     LogpMismatch,
     NotFinite,
+    OnePart,
+    UncertaintyGrowth,
     default_checks,
     findings,
     read_history,
@@ -70,7 +73,7 @@ def test_noise_alone_is_no_finding() -> None:
 
 def test_in_run_and_after_it_say_the_same(tmp_path: Path, synthetic: ModuleType) -> None:
     """Draw by draw, as the loop calls them, the checks tell exactly what they tell of the recorded run."""
-    for kind in ("hacked", "failing"):
+    for kind in ("hacked", "learned", "failing"):
         h = read_history(synthetic.write(tmp_path / kind, kind))
         rows = [{k: v[i] for k, v in h.metrics.items() if math.isfinite(v[i])} for i in range(len(h))]
         live = []
@@ -183,7 +186,11 @@ def evals(proxy: list[float], held: list[float], std: float | None = 0.2, n: flo
 def test_held_out_divergence() -> None:
     rising = [0.1, 0.3, 0.5, 0.6, 0.7, 0.8]
     check = HeldOutDivergence()
-    assert told(check.scan(evals(rising, [0.2, 0.4, 0.5, 0.5, 0.40, 0.38]))) == [("warning", 6)]  # 2.5 errors are 0.088
+    assert told(check.scan(evals(rising, [0.2, 0.4, 0.5, 0.5, 0.39, 0.38]))) == [("error", 6)]  # 3 errors are 0.107
+    assert told(check.scan(evals(rising, [0.2, 0.4, 0.5, 0.5, 0.40, 0.40]))) == []
+    (one,) = check.scan(evals(rising[:4], [0.2, 0.5, 0.5, 0.2]))  # 8 errors: believed at once
+    assert (one.step, one.evidence["at draw"], one.evidence["evaluations averaged"]) == (4, 2, 1)
+    assert one.evidence["fall in standard errors"] == pytest.approx(0.3 / (0.2 * math.sqrt(2 / 63)))
     assert told(check.scan(evals(rising, [0.2, 0.4, 0.1, 0.0, -0.1, -0.2]))) == [("error", 3), ("error", 6)]
     assert check.scan(evals(rising, [0.2, 0.4, 0.5, 0.6, 0.7, 0.8])) == []
     assert check.scan(evals(rising, [0.2, 0.4, 0.5, 0.47, 0.52, 0.48])) == []  # within its error
@@ -191,11 +198,66 @@ def test_held_out_divergence() -> None:
     assert check.scan(both_fall) == []  # bad, but no exploit
 
 
-def test_held_out_divergence_without_spreads_needs_five_evaluations() -> None:
+def test_held_out_divergence_without_spreads_needs_seven_evaluations() -> None:
     proxy = [0.1 * k for k in range(8)]
     held = [0.1, 0.2, 0.31, 0.39, 0.30, 0.2, 0.11, 0.0]
     assert {f.check for f in HeldOutDivergence().scan(evals(proxy, held, std=None))} == {"HeldOutDivergence"}
-    assert HeldOutDivergence().scan(evals(proxy[:4], [0.1, 0.4, 0.3, 0.2], std=None)) == []
+    assert HeldOutDivergence().scan(evals(proxy[:6], [0.1, 0.4, 0.3, 0.2, 0.1, 0.0], std=None)) == []
+
+
+def test_held_out_divergence_averages_where_one_reading_is_too_noisy() -> None:
+    """A fall of 4 standard errors of a reading: 2.8 of a difference, which is too little; 3.6 of the difference of two means."""
+    wobble = np.tile([0.3, 0.3, -0.3, -0.3], 4)
+    error = 0.2 / math.sqrt(63)
+    held = 0.5 + error * (np.where(np.arange(16) < 8, 4.0, 0.0) + wobble)
+    found = HeldOutDivergence().scan(evals([0.1 * k for k in range(16)], held.tolist()))
+    assert found
+    assert found[0].evidence["evaluations averaged"] > 1
+
+
+def test_likelihood_displacement() -> None:
+    chosen, gap = [-0.2 * k for k in range(50)], [0.4 * k for k in range(50)]
+    columns = {"displacement__policy.chosen": chosen, "displacement__policy.gap": gap}
+    found = LikelihoodDisplacement().scan(series(**columns))
+    assert told(found) == [("warning", 28)]  # the mean of draws 24..28 is -5
+    assert found[0].evidence["gap, nats"] == pytest.approx(10.0)
+    assert (
+        LikelihoodDisplacement().scan(series(**{**columns, "displacement__policy.gap": [-g for g in gap]})) == []
+    )  # worse things
+    assert LikelihoodDisplacement().scan(series(**{**columns, "displacement__policy.chosen": [-c for c in chosen]})) == []
+    other = series(**{"displacement__judge.chosen": chosen, "displacement__judge.gap": gap})
+    assert told(LikelihoodDisplacement().scan(other)) == [("warning", 28)]
+    run = SimpleNamespace(step=28, history=[{"displacement/policy.chosen": c, "displacement/policy.gap": g}
+                                            for c, g in zip(chosen[:28], gap, strict=False)])  # fmt: skip
+    assert [f.step for f in LikelihoodDisplacement()(None, run)] == [28]
+
+
+def test_uncertainty_growth() -> None:
+    grown = {"reward__uncertainty": [0.2] * 5 + [0.6] * 10}
+    assert told(UncertaintyGrowth().scan(series(**grown, reward__std=[1.0] * 15))) == [("warning", 10)]
+    assert UncertaintyGrowth().scan(series(**grown, reward__std=[2.0] * 15)) == []  # still small against what sets answers apart
+    assert told(UncertaintyGrowth().scan(series(**grown))) == [("warning", 10)]
+    assert UncertaintyGrowth().scan(series(reward__uncertainty=[0.2] * 5 + [0.35] * 10, reward__std=[0.5] * 15)) == []
+    assert UncertaintyGrowth().scan(series(reward__uncertainty=[0.0] * 15)) == []
+    with pytest.raises(PlanError, match="factor must be above 1"):
+        UncertaintyGrowth(factor=1.0)
+
+
+def test_one_part_that_brings_the_gain() -> None:
+    rng = np.random.default_rng(0)
+    up, still = np.linspace(0, 1, 60), np.zeros(60)
+    noise = rng.normal(size=(2, 60)) * 0.02
+
+    def scan(a: np.ndarray, b: np.ndarray, weights: tuple[float, float] = (2.0, 0.5), **more: np.ndarray) -> list[Finding]:
+        columns = {"part__style": a, "part__facts": b, "reward__mean": weights[0] * a + weights[1] * b, **more}
+        return OnePart().scan(series(**{k: v.tolist() for k, v in columns.items()}, reward__std=[0.5] * 60))
+
+    (found,) = scan(up + noise[0], still + noise[1])
+    assert found.level == "info"
+    assert "one part, style" in found.message
+    assert scan(up + noise[0], 4 * up + noise[1]) == []  # weights count: 2 * 1 against 0.5 * 4
+    assert scan(still + noise[0], still + noise[1]) == []  # no gain
+    assert scan(up + noise[0], still + noise[1], reward__mean=up**2) == []  # the parts do not add up to the reward
 
 
 def test_not_finite() -> None:

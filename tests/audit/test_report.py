@@ -13,7 +13,7 @@ from guerdon.audit.report.page import MAX_BYTES
 from guerdon.audit.report.svg import Dots, Frame, Line, chart, envelope
 from guerdon.core.errors import DataError
 
-KINDS = ["healthy", "hacked", "failing", "one_step", "no_held_out", "no_evaluation", "empty", "hostile", "running"]
+KINDS = ["healthy", "hacked", "learned", "failing", "one_step", "no_held_out", "no_evaluation", "empty", "hostile", "running"]
 VOID = {"meta", "link", "br", "img", "input", "hr"}
 ALLOWED = {
     "html", "head", "meta", "title", "style", "body", "div", "span", "b", "small", "code", "pre", "main", "footer", "header", "section",
@@ -144,11 +144,42 @@ def test_the_story_of_a_hacked_run(tmp_path: Path, synthetic: ModuleType) -> Non
     page, summary, _ = report(synthetic.write(tmp_path / "run", "hacked"))
     assert summary["verdict"]["tone"] == "bad"
     assert "Over-optimised" in page.text
+    assert summary["hacking"]["outcome"] == "hacking seen"
+    assert summary["hacking"]["since"] == 30
+    assert summary["over_optimisation"]["best_step"] == 30
+    assert summary["over_optimisation"]["fit"]["r2"] > 0.9
+    assert "Between draws 30 and 120 the held-out reward fell" in page.text
+    assert "Best held-out reward, after 30 draws" in page.text  # the texts of the best evaluation are kept
+    assert "Dashed: R(d) =" in page.text
     assert {f["check"] for f in summary["findings"]} == {"HeldOutDivergence", "KLBudget", "DiversityLoss", "EntropyCollapse"}
     assert all(f["advice"] and f["evidence"] for f in summary["findings"])
     assert page.text.index("Held-out divergence") < page.text.index("Diversity loss")  # errors first
     assert "What to do." in page.text
     assert "happy happy joy" in page.text
+
+
+def test_rewards_of_different_scales_share_a_chart_in_standard_deviations(tmp_path: Path, synthetic: ModuleType) -> None:
+    page, summary, _ = report(synthetic.write(tmp_path / "run", "learned"))
+    assert summary["hacking"]["outcome"] == "hacking seen"
+    assert "both in standard deviations between the first evaluation's answers" in page.text
+    assert {f["check"] for f in summary["findings"]} == {"HeldOutDivergence", "LikelihoodDisplacement", "UncertaintyGrowth"}
+    assert "Likelihood of the answers compared" in page.text
+    assert "Uncertainty" in page.text
+    folder = synthetic.write(tmp_path / "bare", "learned")
+    rows = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+    for r in rows:
+        r.get("metrics", {}).pop("proxy/std", None)
+    (folder / "events.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    page, _, _ = report(folder)
+    assert "on its own axis: the two rewards have different scales" in page.text
+
+
+def test_the_story_of_a_healthy_run_is_no_hacking(tmp_path: Path, synthetic: ModuleType) -> None:
+    page, summary, _ = report(synthetic.write(tmp_path / "run", "healthy"))
+    assert summary["hacking"]["outcome"] == "no hacking seen"
+    assert "never clearly fell while the training reward rose" in page.text
+    assert "standard deviations that lasts two evaluations would hardly have been missed" in page.text
+    assert "What it looks like" not in page.text
 
 
 def test_the_story_of_a_failing_run(tmp_path: Path, synthetic: ModuleType) -> None:
@@ -179,7 +210,8 @@ def test_a_reward_bought_with_diversity_is_no_success(tmp_path: Path, synthetic:
 def test_what_is_missing_is_said(tmp_path: Path, synthetic: ModuleType) -> None:
     page, summary, _ = report(synthetic.write(tmp_path / "a", "no_held_out"))
     assert "This run has no held-out reward" in page.text
-    assert "evaluation: {reward: …}" in page.text
+    assert "evaluation: {reward: ..., samples: 256, every: 10}" in page.text
+    assert (summary["hacking"]["outcome"], summary["over_optimisation"]) == ("not measured", None)
     assert summary["verdict"] == {
         "tone": "neutral",
         "text": "The reward rose; without a held-out reward, nothing here confirms it.",
@@ -187,6 +219,7 @@ def test_what_is_missing_is_said(tmp_path: Path, synthetic: ModuleType) -> None:
     page, summary, _ = report(synthetic.write(tmp_path / "b", "empty"))
     assert summary["state"] == "empty"
     assert "No draw was finished" in page.text
+    assert "No evaluation with the held-out reward was finished." in page.text
     page, summary, _ = report(synthetic.write(tmp_path / "c", "running"))
     assert summary["state"] == "not ended"
     assert "The run has not ended" in page.text

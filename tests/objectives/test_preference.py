@@ -126,6 +126,8 @@ def test_displacement_by_hand():
     assert displacement(out, batch) == {f"displacement/{k}": pytest.approx(v) for k, v in expected.items()}
     alone = torch.tensor([1, 2])
     assert displacement(out[alone], batch[alone]) == {}
+    assert DPO().describe(out, batch) == displacement(out, batch)
+    assert DPO(reference=None, average=True).describe(out, batch) == {}  # nothing to compare with
 
 
 def test_needs_and_nonsense():

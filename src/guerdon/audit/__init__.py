@@ -1,7 +1,9 @@
 """The audit: checks during a run, the report after it, comparisons between runs, and the measures they use.
 
-Everything is made from a run's ``events.jsonl``: ``read_history`` reads it, ``findings`` judges it, ``write_report`` shows it,
-``compare`` and ``write_frontier`` set several runs side by side.
+Everything about a run is made from its ``events.jsonl``: ``read_history`` reads it, ``findings`` judges it, ``write_report``
+shows it, ``compare`` and ``write_frontier`` set several runs side by side. Everything about a reward is made from labelled
+pairs: ``score_comparisons`` scores them, ``audit_reward`` judges it, ``probe_reward`` tries to game it, ``write_reward_report``
+shows it.
 """
 
 from guerdon.audit.checks import (
@@ -13,8 +15,11 @@ from guerdon.audit.checks import (
     HeldOutDivergence,
     KLBudget,
     LengthDrift,
+    LikelihoodDisplacement,
     LogpMismatch,
     NotFinite,
+    OnePart,
+    UncertaintyGrowth,
     default_checks,
     findings,
 )
@@ -23,12 +28,27 @@ from guerdon.audit.compare import compare
 from guerdon.audit.events import History as History
 from guerdon.audit.events import read_history
 from guerdon.audit.measures import bootstrap, bootstrap_difference, distinct_n, self_repetition
+from guerdon.audit.overoptimisation import BestOfN as BestOfN
+from guerdon.audit.overoptimisation import Fit as Fit
+from guerdon.audit.overoptimisation import RLCurve as RLCurve
+from guerdon.audit.overoptimisation import best_of_n_curve, fit_law, rl_curve
 from guerdon.audit.report import Point as Point
-from guerdon.audit.report import frontier, write_frontier, write_report
+from guerdon.audit.report import frontier, write_frontier, write_overview, write_report
+from guerdon.audit.reward import EditProbe as EditProbe
+from guerdon.audit.reward import Estimate as Estimate
+from guerdon.audit.reward import ProbeResult as ProbeResult
+from guerdon.audit.reward import RewardAudit as RewardAudit
+from guerdon.audit.reward import Scored as Scored
+from guerdon.audit.reward import audit_reward, default_probes, probe_reward, score_comparisons, write_reward_report
+from guerdon.audit.verdict import HackingVerdict as HackingVerdict
+from guerdon.audit.verdict import hacking
 
 # What a plan may name and what people call; records such as History and Comparison are importable, but no part of a plan.
 __all__ = [
-    "ConstantReward", "DeadGroups", "DiversityLoss", "EntropyCollapse", "FailingReward", "HeldOutDivergence",
-    "KLBudget", "LengthDrift", "LogpMismatch", "NotFinite", "bootstrap", "bootstrap_difference", "compare",
-    "default_checks", "distinct_n", "findings", "frontier", "read_history", "self_repetition", "write_frontier", "write_report",
+    "ConstantReward", "DeadGroups", "DiversityLoss", "EntropyCollapse", "FailingReward", "HeldOutDivergence", "KLBudget",
+    "LengthDrift", "LikelihoodDisplacement", "LogpMismatch", "NotFinite", "OnePart", "UncertaintyGrowth", "audit_reward",
+    "best_of_n_curve", "bootstrap", "bootstrap_difference", "compare", "default_checks", "default_probes", "distinct_n",
+    "findings", "fit_law", "frontier", "hacking", "probe_reward", "read_history", "rl_curve", "score_comparisons",
+    "self_repetition", "write_frontier", "write_overview", "write_report",
+    "write_reward_report",
 ]  # fmt: skip

@@ -54,7 +54,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One evaluation: the same contexts every time. ``samples`` are kept for the first one and the last few."""
+    """One evaluation: the same contexts every time. ``samples`` are kept for the first, the best and the last few."""
 
     step: int
     metrics: Mapping[str, float]
@@ -179,6 +179,7 @@ class _Reader:
         self.end: dict[str, Any] | None = None
         self.table = Table()
         self.evals: list[Evaluation] = []
+        self.best: Evaluation | None = None  # by the held-out reward, of those whose texts were dropped
         self.shown: list[Evaluation] = []
         self.findings: list[Finding] = []
         self.checkpoints: list[Checkpoint] = []
@@ -229,8 +230,10 @@ class _Reader:
         step = max(self.table.last, 0) if step is None else step
         self.evals = [e for e in self.evals if e.step < step] if self.evals and self.evals[-1].step >= step else self.evals
         self.evals.append(Evaluation(step, _numbers(event.get("metrics")), read_samples(event.get("samples"))))
-        if len(self.evals) > 4:  # texts of the first and the last three are enough
+        if len(self.evals) > 4:  # texts of the first, the last three and the best by the held-out reward are enough
             e = self.evals[-4]
+            if e.samples and _held_out(e) > (_held_out(self.best) if self.best else -math.inf):
+                self.best = e
             self.evals[-4] = Evaluation(e.step, e.metrics)
         if len(self.evals) > MAX_EVALS:
             del self.evals[1:-4:2]
@@ -264,6 +267,7 @@ class _Reader:
             first = 0  # a new run in the same folder
         self.table.cut(first)
         self.evals = [e for e in self.evals if e.step < first]
+        self.best = self.best if self.best and self.best.step < first else None
         self.shown = [e for e in self.shown if e.step < first]
         self.findings = [f for f in self.findings if f.step is None or f.step < first]
         self.checkpoints = [c for c in self.checkpoints if c.step < first]
@@ -277,7 +281,8 @@ class _Reader:
             path=file, start=self.start, end=self.end, steps=self.table.steps(), time=columns.pop("time", np.full(n, math.nan)),
             metrics={k: v for k, v in columns.items() if not k.startswith(("seconds/", "failures/"))},
             seconds=part["seconds/"], failures=dict(sorted(failures.items(), key=lambda kv: (kv[0] == OTHER, -kv[1], kv[0]))),
-            evals=tuple(self.evals), samples=tuple(self.shown), findings=tuple(self.findings),
+            evals=tuple(self.best if self.best and e.step == self.best.step else e for e in self.evals),
+            samples=tuple(self.shown), findings=tuple(self.findings),
             checkpoints=tuple(self.checkpoints), began=self.began, elapsed=self.elapsed,
             restarts=max(0, self.starts - 1), unread=self.unread,
         )  # fmt: skip
@@ -332,6 +337,10 @@ def _numbers(x: Any) -> dict[str, float]:
     if not isinstance(x, Mapping):
         return {}
     return {str(k)[:200]: v for k, raw in x.items() if (v := as_number(raw)) is not None}
+
+
+def _held_out(e: Evaluation) -> float:
+    return e.metrics.get("held_out/mean", -math.inf)
 
 
 def _short(x: Any) -> Any:

@@ -13,6 +13,7 @@ from typing import Any
 
 from guerdon.audit.checks._base import SeriesCheck
 from guerdon.audit.checks._held_out import HeldOutDivergence
+from guerdon.audit.checks._learned import LikelihoodDisplacement, OnePart, UncertaintyGrowth
 from guerdon.audit.checks._numbers import LogpMismatch, NotFinite
 from guerdon.audit.checks._policy import DiversityLoss, EntropyCollapse, KLBudget, LengthDrift
 from guerdon.audit.checks._reward import ConstantReward, DeadGroups, FailingReward
@@ -30,9 +31,12 @@ __all__ = [
     "HeldOutDivergence",
     "KLBudget",
     "LengthDrift",
+    "LikelihoodDisplacement",
     "LogpMismatch",
     "NotFinite",
+    "OnePart",
     "SeriesCheck",
+    "UncertaintyGrowth",
     "all_findings",
     "checks_of",
     "default_checks",
@@ -41,7 +45,7 @@ __all__ = [
 
 _ALL: tuple[type[SeriesCheck], ...] = (
     ConstantReward, FailingReward, KLBudget, EntropyCollapse, LengthDrift, DeadGroups, LogpMismatch, DiversityLoss,
-    HeldOutDivergence, NotFinite,
+    HeldOutDivergence, NotFinite, LikelihoodDisplacement, UncertaintyGrowth, OnePart,
 )  # fmt: skip
 
 

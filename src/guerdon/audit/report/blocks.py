@@ -137,7 +137,7 @@ def _value(v: Any) -> str:
     """A piece of evidence as text."""
     if isinstance(v, bool | str) or not isinstance(v, int | float):
         return visible(str(v))
-    return count(v) if float(v).is_integer() and abs(v) < 1e6 else number(v)
+    return count(v).replace("-", "−") if float(v).is_integer() and abs(v) < 1e6 else number(v)
 
 
 def _at(step: int | None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from markupsafe import Markup
@@ -66,6 +66,7 @@ POLICY = (
     Small("terminal", "Ended by itself", "share", "answers that were not cut off", ceiling=1.0),
     Small("groups/dead", "Groups without signal", "share", "all answers to a context got the same reward", ceiling=1.0),
     Small("reward/ok", "Scored", "share", "answers the reward could score", ceiling=1.0),
+    Small("reward/uncertainty", "Uncertainty", "", "how far the reward's members disagree on the answers", "reward"),
     Small("reward/std", "Spread of the reward", "", "standard deviation between the answers of a draw", "reward"),
     Small("shaped/mean", "Reward after transforms", "", "what the learners were given", "reward", zero=False),
     Small("mismatch/mean", "Sampler against trainer", "nats", "mean difference of their log-probs; 0 is perfect"),
@@ -157,7 +158,19 @@ def policy_panels(history: History) -> list[Panel]:
         frame = Frame(*SMALL, about=f"{s.title} by draw", zero=s.zero, ceiling=s.ceiling)
         if svg := chart(marks, frame):
             panels.append(Panel(s.title, svg, s.unit, s.note))
-    return panels
+    return [*panels, *displacement_panel(history)]
+
+
+def displacement_panel(history: History) -> list[Panel]:
+    """Where the log-prob of preferred and other answers has gone since the reference, for learners on pairs."""
+    marks: list[Line | Dots] = []
+    for side, colour in (("chosen", "policy"), ("rejected", "plain")):
+        name = next((n for n in sorted(history.metrics) if n.startswith("displacement/") and n.endswith(side)), None)
+        marks += trend(history, name, colour) if name else []
+    frame = Frame(*SMALL, about="Log-prob of preferred and other answers against the reference, by draw", level=0.0)
+    keys = (Key("policy", "preferred"), Key("plain", "others"))
+    note = "both often fall; the preferred ones should not fall far"
+    return [Panel("Likelihood of the answers compared", svg, "nats", note, keys)] if (svg := chart(marks, frame)) else []
 
 
 def learner_panels(history: History, limit: int = 12) -> list[Panel]:
@@ -170,62 +183,6 @@ def learner_panels(history: History, limit: int = 12) -> list[Panel]:
         frame = Frame(*SMALL, about=f"{words[head]} of {tail} by draw", zero=head != "loss")
         panels.append(Panel(f"{words[head]}{f' · {tail}' if tail else ''}", chart(trend(history, n, "plain"), frame)))
     return [p for p in panels if p.svg]
-
-
-def comparable(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> bool:
-    """Whether two rewards can share an axis without flattening one of them."""
-    both = np.concatenate([a, b])
-    spans = [float(np.ptp(v)) for v in (a, b)]
-    return bool(len(a) and len(b)) and float(np.ptp(both)) <= 4 * max(min(spans), 0.25 * max(spans), 1e-12)
-
-
-def held_out_panels(history: History) -> list[Panel]:
-    """The training reward against the held-out one: over the run, and against the KL. Empty without a held-out reward."""
-    evals = [e for e in history.evals if "held_out/mean" in e.metrics]
-    if not evals:
-        return []
-    proxy = np.array([e.metrics.get("proxy/mean", np.nan) for e in evals])
-    held = np.array([e.metrics["held_out/mean"] for e in evals])
-    one_axis = comparable(proxy[np.isfinite(proxy)], held)
-    keys = (Key("reward", "training reward (optimised)"), Key("held", "held-out reward (never optimised)"))
-
-    def over_run(size: tuple[int, int], which: str = "both") -> Markup:
-        marks: list[Line | Dots] = []
-        if which in ("both", "held"):
-            marks += readings(evals, "held_out", "held", "held_out/mean", " ", join="line")
-        if which in ("both", "reward"):
-            marks += readings(evals, "reward", "reward", "proxy/mean", " ", join="line")
-        return chart(marks, Frame(*size, about="Training and held-out reward by draw"))
-
-    panels = []
-    if one_axis:
-        panels.append(Panel("Over the run", responsive(over_run, HALF), keys=keys))
-    else:
-        for key in keys:
-            svg = responsive(lambda size, key=key: over_run(size, key.colour), HALF)  # type: ignore[misc]
-            panels.append(
-                Panel(key.text[0].upper() + key.text[1:], svg, note="on its own axis: the two rewards have different scales")
-            )
-    if one_axis and sum("kl" in e.metrics for e in evals) >= 2:
-        svg = responsive(lambda size: against_kl(evals, size), HALF)
-        panels.append(
-            Panel("Against the distance moved", svg, note="from left to right the policy leaves its reference", keys=keys)
-        )
-    return [p for p in panels if p.svg]
-
-
-def against_kl(evals: Sequence[Evaluation], size: tuple[int, int]) -> Markup:
-    """Proxy and gold over KL, in the order of the run: where the curves part, the reward is being exploited."""
-    known = [e for e in evals if "kl" in e.metrics]
-    kl = np.array([e.metrics["kl"] for e in known])
-    join: Literal["line", "raw"] = "line" if bool((np.diff(kl) >= 0).all()) else "raw"  # a path that goes back is only hinted at
-    marks: list[Line | Dots] = []
-    for of, name, colour in (("held_out", "held_out/mean", "held"), ("reward", "proxy/mean", "reward")):
-        for dots in readings(known, of, colour, name):  # type: ignore[arg-type]
-            if len(dots.x) == len(kl):
-                marks.append(Dots(kl, dots.y, colour, dots.lo, dots.hi, join, dots.titles))
-    frame = Frame(*size, x_label="nats", about="Training and held-out reward against KL", whole_x=False)
-    return chart(marks, frame)
 
 
 def time_chart(history: History) -> Markup:

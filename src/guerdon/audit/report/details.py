@@ -69,6 +69,25 @@ def samples_of(history: History, limit: int = SHOWN_SAMPLES, characters: int = 1
     )
 
 
+def peak_samples(history: History, limit: int = 4, characters: int = 600) -> Samples:
+    """Answers at the best held-out reward beside those at the end: what was lost.
+
+    Empty where the best is the last or the first, which the page's other samples show, or its texts were not kept.
+    """
+    known = [e for e in history.evals if "held_out/mean" in e.metrics]
+    if len(known) < 3:
+        return Samples()
+    best = max(known, key=lambda e: (e.metrics["held_out/mean"], -e.step))
+    last = known[-1]
+    if not best.samples or not last.samples or best in (known[0], last):
+        return Samples()
+    pairs = _paired(best, last, limit, characters)
+    shared = pairs[0].context if len(pairs) > 1 and len({p.context for p in pairs}) == 1 else None
+    labels = f"Best held-out reward, after {plural(best.step, 'draw')}", f"At the end, after {plural(last.step, 'draw')}"
+    note = "The same contexts at the best held-out reward and at the end, in their order, not chosen."
+    return Samples(tuple(pairs), *labels, note, shared)
+
+
 def _paired(first: Evaluation, last: Evaluation, limit: int, characters: int) -> list[Pair]:
     later: dict[str, list[Sample]] = {}
     for s in last.samples:

@@ -11,8 +11,9 @@ from typing import Any
 import yaml
 
 from guerdon.audit.events import History, read_history
-from guerdon.audit.formats import number, percent, plural
-from guerdon.audit.report import blocks, charts, details
+from guerdon.audit.formats import percent, plural
+from guerdon.audit.overoptimisation import rl_curve
+from guerdon.audit.report import blocks, charts, details, overoptimisation
 from guerdon.audit.report.frontier import frontier_of_run
 from guerdon.audit.report.render import render, write_text
 from guerdon.audit.report.summary import Facts, facts_of, plan_of, summary_of
@@ -53,13 +54,20 @@ def render_report(facts: Facts, folder: Path, *, samples: int, characters: int) 
     plan_file = None if plan_of(h) else read_plan(folder / "plan.yaml")
     looked_for, not_judged = blocks.checked(h)
     frontier_svg, frontier_note = frontier_of_run(folder)
+    said = facts.hacking.text.partition(": ")[2]  # the outcome before it stands on a chip of its own
+    said = said[:1].upper() + said[1:]
+    section = overoptimisation.section_of(rl_curve(h), facts.hacking, (h.end or {}).get("best_step"))
+    hacked = facts.hacking.outcome == "hacking seen"
+    lost = details.peak_samples(h, min(samples, 4), min(characters, 600)) if hacked else details.Samples()
     return render(
         "report.html", title=f"{facts.name} · guerdon run report", kind="run report", corner=corner(h), facts=facts, draws=len(h),
         state_note=state_note(facts), tiles=blocks.tiles_of(facts), tiles_note=blocks.tiles_note(facts),
         reward_svg=charts.reward_chart(h), reading=reading(h),
         frontier_svg=frontier_svg, frontier_note=frontier_note,
         findings=blocks.finding_cards(facts.findings), looked_for=looked_for, not_judged=not_judged,
-        parts=charts.part_panels(h), held_out=charts.held_out_panels(h), best_note=best_note(h),
+        parts=charts.part_panels(h), section=section, hacking=facts.hacking, hacking_tone=overoptimisation.tone_of(facts.hacking),
+        hacking_chip="hacking not measured" if facts.hacking.outcome == "not measured" else facts.hacking.outcome,
+        hacking_text=said, hacking_line=said.split(". ")[0].rstrip(".") + ".", lost=lost,
         samples=details.samples_of(h, samples, characters), policy=charts.policy_panels(h), diversity_note=diversity_note(facts),
         failures=details.failure_bars(h), failure_note=failure_note(h), time=details.time_bars(h), time_svg=charts.time_chart(h),
         learners=charts.learner_panels(h), plan=details.plan_view(h, plan_file), papers=details.papers(h),
@@ -109,17 +117,6 @@ def reading(h: History) -> str:
     if window > 1:
         return f"Pale line: mean reward of each draw; strong line: moving average over {window} draws.{dots}"
     return f"Line: mean reward of each draw.{dots}"
-
-
-def best_note(h: History) -> str:
-    """Where the held-out reward was best, and what was saved."""
-    known = [(e.metrics["held_out/mean"], e.step) for e in h.evals if "held_out/mean" in e.metrics]
-    if not known:
-        return ""
-    value, step = max(known, key=lambda p: (p[0], -p[1]))
-    saved = (h.end or {}).get("best_step")
-    tail = " The saved policy is that one." if saved == step else ""
-    return f"The held-out reward was highest after {plural(step, 'draw')}, at {number(value)}.{tail}"
 
 
 def diversity_note(facts: Facts) -> str:

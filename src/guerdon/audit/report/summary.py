@@ -13,6 +13,8 @@ from guerdon.audit.events import History
 from guerdon.audit.formats import duration, fixed, number, percent, plural
 from guerdon.audit.measures import Interval
 from guerdon.audit.outcome import Change, Of, change
+from guerdon.audit.overoptimisation import RLCurve, rl_curve
+from guerdon.audit.verdict import HackingVerdict, hacking
 from guerdon.core.protocols import Finding
 
 State = Literal["finished", "stopped early", "not ended", "empty"]
@@ -37,6 +39,7 @@ class Facts(NamedTuple):
     findings: list[Finding]
     verdict: Verdict
     headline: str
+    hacking: HackingVerdict
 
 
 def facts_of(history: History) -> Facts:
@@ -50,9 +53,10 @@ def facts_of(history: History) -> Facts:
     name = history.path.resolve().parent.name if name == "run" else name
     task = str(history.start.get("task") or "").strip()[:300]
     state = state_of(history)
-    verdict = verdict_of(state, history, changes, found)
+    hacked = hacking(history)
+    verdict = verdict_of(state, history, changes, found, hacked)
     text = headline_of(history, state, planned, changes)
-    return Facts(history, name, "" if task == name else task, state, planned, changes, found, verdict, text)
+    return Facts(history, name, "" if task == name else task, state, planned, changes, found, verdict, text, hacked)
 
 
 def plan_of(history: History) -> Mapping[str, Any]:
@@ -76,7 +80,9 @@ def diversity(changes: Mapping[Of, Change]) -> tuple[str, Change]:
     return ("distinct-2", two) if two else ("distinct-1", changes["distinct_1"])
 
 
-def verdict_of(state: State, history: History, changes: Mapping[Of, Change], found: Sequence[Finding]) -> Verdict:
+def verdict_of(
+    state: State, history: History, changes: Mapping[Of, Change], found: Sequence[Finding], hacked: HackingVerdict
+) -> Verdict:
     """The one sentence that a reader with ten seconds takes home."""
     reward, held = changes["reward"], changes["held_out"]
     if state == "empty":
@@ -86,8 +92,9 @@ def verdict_of(state: State, history: History, changes: Mapping[Of, Change], fou
         return Verdict("bad", "Nothing could be scored.") if failing else Verdict("neutral", "Nothing was scored in this run.")
     if doubt := _doubt(history, found):
         return Verdict("bad", doubt)
-    if any(f.check == "HeldOutDivergence" and f.level != "info" for f in found) and held.direction != "rose":
-        return Verdict("bad", "Over-optimised: the training reward rose while the held-out reward fell.")
+    if hacked.outcome == "hacking seen" and not hacked.recovered:
+        after = "then fell" if held.direction == "rose" else "fell"
+        return Verdict("bad", f"Over-optimised: the training reward went on rising while the held-out reward {after}.")
     if reward.direction == "fell":
         return Verdict("bad", "The reward fell.")
     if reward.direction == "unclear":
@@ -177,6 +184,7 @@ def summary_of(facts: Facts) -> dict[str, Any]:
         "name": facts.name, "task": facts.task, "state": facts.state, "reason": str((h.end or {}).get("reason") or ""),
         "draws": h.draws, "planned": facts.planned, "seconds": h.elapsed,
         "verdict": {"tone": facts.verdict.tone, "text": facts.verdict.text}, "headline": facts.headline,
+        "hacking": facts.hacking.tree(), "over_optimisation": _curve(rl_curve(h)),
         "changes": {k: _change(c) for k, c in facts.changes.items() if c},
         "diversity_kept": diversity(facts.changes)[1].kept,
         "failed_fraction": float(1 - np.nanmean(ok)) if ok is not None else None, "failures": dict(h.failures),
@@ -189,6 +197,15 @@ def summary_of(facts: Facts) -> dict[str, Any]:
         "resumed": h.restarts, "unread_lines": h.unread,
     }  # fmt: skip
     return {k: plain(v) for k, v in tree.items()}
+
+
+def _curve(c: RLCurve) -> dict[str, Any] | None:
+    """The over-optimisation curve in short; null without readings of both rewards."""
+    if c.peak is None:
+        return None
+    fit = {k: v for k, v in vars(c.fit).items() if k != "reason"} if c.fit else {}
+    return {"best_step": int(c.steps[c.peak]), "best_kl": float(c.kl[c.peak]), "best": float(c.gold[c.peak]),
+            "last": float(c.gold[-1]), "fit": fit or None, "not_fitted": c.fit.reason}  # fmt: skip
 
 
 def _change(c: Change) -> dict[str, Any]:

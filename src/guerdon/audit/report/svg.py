@@ -92,6 +92,10 @@ class Frame:
         whole_x: Ticks of the x axis at whole numbers only.
         end_values: Room for the last values at the right.
         x_zero: The x axis begins at 0.
+        mark: A place on the x axis marked by a dotted line.
+        mark_label: What it is.
+        reach: Values that the y axis includes, so that several charts share a scale.
+        reach_x: Values that the x axis includes.
     """
 
     width: int = 340
@@ -106,6 +110,10 @@ class Frame:
     whole_x: bool = True
     end_values: bool = True
     x_zero: bool = True
+    mark: float | None = None
+    mark_label: str = ""
+    reach: tuple[float, ...] = ()
+    reach_x: tuple[float, ...] = ()
 
 
 def ticks(lo: float, hi: float, target: int = 4, whole: bool = False) -> list[float]:
@@ -153,7 +161,7 @@ def chart(marks: Sequence[Line | Dots], frame: Frame) -> Markup:
     ys = _finite(edges)
     if not len(xs) or not len(ys):
         return Markup("")
-    return _Chart(marks, frame, xs, ys).draw()
+    return _Chart(marks, frame, _finite([xs, np.array(frame.reach_x)]), _finite([ys, np.array(frame.reach)])).draw()
 
 
 class _Chart:
@@ -236,12 +244,23 @@ class _Chart:
             self.add(f'<text class="tick" x="{x}" y="{floor + 17:.1f}" text-anchor="{anchor}">{words}</text>')
         if f.y_label:
             self.add(f'<text class="tick" x="2" y="10">{escape(f.y_label)}</text>')
+        if f.mark is not None and math.isfinite(f.mark):
+            self.mark(f.mark, f.mark_label)
         if f.level is not None and math.isfinite(f.level):
             y = self.y(f.level)
             self.add(f'<path class="level" d="M{self.left:.1f} {y}H{f.width - self.right:.1f}"/>')
             if f.level_label:
                 words = escape(f.level_label)
                 self.add(f'<text class="tick" x="{f.width - self.right:.1f}" y="{y - 5:.1f}" text-anchor="end">{words}</text>')
+
+    def mark(self, at: float, label: str) -> None:
+        """A dotted line upwards, its words on the side with more room."""
+        x, floor = self.x(at), self.f.height - self.bottom
+        self.add(f'<path class="level" d="M{x} {self.top:.1f}V{floor:.1f}"/>')
+        if label:
+            right = x + 5 + len(label) * _CHAR < self.f.width - self.right or x < self.f.width / 2
+            dx, anchor = (5, "start") if right else (-5, "end")
+            self.add(f'<text class="tick" x="{x + dx:.1f}" y="{floor - 6:.1f}" text-anchor="{anchor}">{escape(label)}</text>')
 
     def path(self, x: Floats, y: Floats) -> str:
         """Runs of finite points; a gap where one is missing."""

@@ -93,6 +93,10 @@ class DPO:
         keep = live[pairs.win] & live[pairs.lose]
         return torch.where(keep, self.loss(z, label, self.beta), 0.0)
 
+    def describe(self, new: PolicyOutput, batch: Batch) -> dict[str, float]:
+        """Where the likelihood of both sides has gone (see ``displacement``); nothing without a reference to compare with."""
+        return {} if self.reference is None else displacement(new, batch, self.reference)
+
 
 def pairs_of(batch: Batch, asked_by: str) -> Pairs:
     if batch.pairs is None:
