@@ -5,10 +5,10 @@ from hypothesis import given, strategies
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from guerdon.core.errors import DataError, PlanError
-from guerdon.tasks.vocabulary import SYMBOLS, character_ids, character_tokenizer, encode_pairs
+from guerdon.tasks.vocabulary import SYMBOLS, Characters, encode_pairs
 
-TOKENIZER = character_tokenizer()
-ALL = character_tokenizer(string.printable)
+TOKENIZER = Characters().tokenizer()
+ALL = Characters(string.printable).tokenizer()
 
 
 def test_it_is_an_ordinary_fast_tokenizer() -> None:
@@ -52,14 +52,14 @@ def test_an_unknown_character_is_an_error_not_an_unknown_token() -> None:
 @pytest.mark.parametrize("characters", ["", "abca"])
 def test_an_alphabet_without_or_with_repeated_characters_is_refused(characters: str) -> None:
     with pytest.raises(PlanError, match="distinct"):
-        character_ids(characters)
+        Characters(characters)
 
 
 @given(
     strategies.lists(strategies.tuples(strategies.text(SYMBOLS, max_size=9), strategies.text(SYMBOLS, max_size=9)), min_size=1)
 )
 def test_the_corpus_is_encoded_as_the_tokenizer_would(pairs: list[tuple[str, str]]) -> None:
-    x, learn = encode_pairs(pairs, character_ids(SYMBOLS))
+    x, learn = encode_pairs(pairs, Characters())
     for (prompt, answer), ids, mask in zip(pairs, x.tolist(), learn.tolist(), strict=True):
         whole = [*TOKENIZER(prompt + answer)["input_ids"], TOKENIZER.eos_token_id]
         assert ids == whole + [0] * (len(ids) - len(whole))
@@ -69,4 +69,4 @@ def test_the_corpus_is_encoded_as_the_tokenizer_would(pairs: list[tuple[str, str
 
 def test_a_foreign_character_in_the_corpus_is_named_with_its_line() -> None:
     with pytest.raises(DataError, match="corpus line 2: 'x'"):
-        encode_pairs([("1=", "1"), ("1=", "x")], character_ids(SYMBOLS))
+        encode_pairs([("1=", "1"), ("1=", "x")], Characters())

@@ -11,25 +11,27 @@ from typing import Any
 from guerdon.core.errors import PlanError, nearest
 from guerdon.core.files import cache_folder
 from guerdon.tasks.arithmetic import Arithmetic, ArithmeticReward
+from guerdon.tasks.compared import compared, read_comparisons
 from guerdon.tasks.countdown import Countdown, CountdownReward, distinct_solutions, solutions
+from guerdon.tasks.stories import Stories, StoriesReward
 from guerdon.tasks.task import Problem, Split, Task, TaskPrompts, split_of
-from guerdon.tasks.vocabulary import character_tokenizer
+from guerdon.tasks.vocabulary import Characters, Words
 from guerdon.tasks.warm_start import LMConfig, Trained, WarmStart, train_lm
 
 __all__ = [
-    "Arithmetic", "ArithmeticReward", "Countdown", "CountdownReward", "LMConfig", "Problem", "Split", "Task", "TaskPrompts",
-    "Trained", "WarmStart", "base_model", "cache_folder", "character_tokenizer", "distinct_solutions", "get", "names",
-    "solutions", "split_of", "train_lm",
+    "Arithmetic", "ArithmeticReward", "Characters", "Countdown", "CountdownReward", "LMConfig", "Problem", "Split", "Stories",
+    "StoriesReward", "Task", "TaskPrompts", "Trained", "WarmStart", "Words", "base_model", "cache_folder", "compared",
+    "distinct_solutions", "get", "names", "read_comparisons", "solutions", "split_of", "train_lm",
 ]  # fmt: skip
 
-_TASKS: dict[str, type[Task]] = {t.name: t for t in (Arithmetic, Countdown)}
+_TASKS: dict[str, type[Task]] = {t.name: t for t in (Arithmetic, Countdown, Stories)}
 
 
 def names() -> list[str]:
     """The names of all worlds.
 
     >>> names()
-    ['arithmetic', 'countdown']
+    ['arithmetic', 'countdown', 'stories']
     """
     return sorted(_TASKS)
 

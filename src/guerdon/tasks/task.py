@@ -23,7 +23,6 @@ from guerdon.tasks.warm_start import WarmStart
 
 Split = Literal["train", "held_out"]
 HELD_OUT = 0.1  # share of all problems that neither the base model nor the policy is trained on
-SLIPS = 5  # uniform numbers that decide on a mistake in the corpus
 _BLOCK, _ATTEMPTS = 8, 1000  # candidates looked at together, and how often, before a split is called empty
 
 
@@ -65,6 +64,7 @@ class Task(ABC):
     name: ClassVar[str]
     title: ClassVar[str]
     version: ClassVar[int]  # to be raised with any change to problems or corpus answers: cached models are found by it
+    slips: ClassVar[int] = 5  # uniform numbers that one corpus answer takes
 
     warm_start: WarmStart = WarmStart()
 
@@ -84,7 +84,7 @@ class Task(ABC):
 
     @abstractmethod
     def corpus_answer(self, problem: Problem, u: Sequence[float]) -> str:
-        """What the base model is taught to answer, with ``SLIPS`` further uniform numbers for mistakes."""
+        """What the base model is taught to answer, with ``slips`` further uniform numbers."""
 
     @abstractmethod
     def reward(self) -> Reward:
@@ -137,7 +137,7 @@ class Task(ABC):
         """The (prompt, answer) pairs that the base model is trained on: problems of the train split only."""
         streams = Streams(self.warm_start.seed).fork("corpus", self.name)
         uid = streams.uids(self.warm_start.corpus)
-        slips = streams("slip", uid).uniform(SLIPS).tolist()
+        slips = streams("slip", uid).uniform(self.slips).tolist()
         problems = self.problems(streams("problem", uid), "train")
         return [(p.prompt, self.corpus_answer(p, u)) for p, u in zip(problems, slips, strict=True)]
 

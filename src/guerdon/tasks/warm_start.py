@@ -16,7 +16,7 @@ import torch
 
 from guerdon.core.errors import DataError, PlanError
 from guerdon.core.streams import Streams
-from guerdon.tasks.vocabulary import SYMBOLS, character_ids, character_tokenizer, encode_pairs, vocabulary_of
+from guerdon.tasks.vocabulary import Characters, Vocabulary, encode_pairs
 
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
@@ -38,7 +38,7 @@ class LMConfig:
         heads: Attention heads, a divisor of ``width``.
         hidden: Size of the gated feed-forward layer.
         positions: Longest sequence it is meant for, in tokens.
-        characters: Its alphabet.
+        vocabulary: Its tokens.
     """
 
     width: int = 64
@@ -46,7 +46,7 @@ class LMConfig:
     heads: int = 4
     hidden: int = 192
     positions: int = 128
-    characters: str = SYMBOLS
+    vocabulary: Vocabulary = Characters()
 
     def __post_init__(self) -> None:
         if min(self.width, self.layers, self.heads, self.hidden, self.positions) < 1:
@@ -61,7 +61,7 @@ class LMConfig:
         shape = LlamaConfig(
             hidden_size=self.width, intermediate_size=self.hidden, num_hidden_layers=self.layers,
             num_attention_heads=self.heads, num_key_value_heads=self.heads, max_position_embeddings=self.positions,
-            tie_word_embeddings=True, initializer_range=0.05, **vocabulary_of(self.characters),
+            tie_word_embeddings=True, initializer_range=0.05, **self.vocabulary.config(),
         )  # fmt: skip
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -162,14 +162,14 @@ def train_lm(
         title: Shown beside the progress bar; "" shows none.
 
     Raises:
-        DataError: for an empty corpus, a text longer than the model's positions, or a character outside its alphabet.
+        DataError: for an empty corpus, a text longer than the model's positions, or a token outside its vocabulary.
 
     Example:
         >>> done = train_lm([("1+1=", "2"), ("1+2=", "3")], LMConfig(width=16, layers=1, hidden=32), steps=5, batch=4)
         >>> done.steps, done.complete, done.tokenizer.decode([4])
         (5, True, '1')
     """
-    x, learn = encode_pairs([("", c) if isinstance(c, str) else c for c in corpus], character_ids(config.characters))
+    x, learn = encode_pairs([("", c) if isinstance(c, str) else c for c in corpus], config.vocabulary)
     if not len(x):
         raise DataError("the corpus is empty")
     if x.shape[1] > config.positions:
@@ -201,7 +201,7 @@ def train_lm(
     took = time.monotonic() - start
     late = torch.stack(losses[-max(1, done // 10) :]).mean().item()
     _log.info("trained %s in %.1f s: %d steps, loss %.3f", title or "a language model", took, done, late)
-    return Trained(model.eval(), character_tokenizer(config.characters), late, done, done == steps, took, tokens)
+    return Trained(model.eval(), config.vocabulary.tokenizer(), late, done, done == steps, took, tokens)
 
 
 def _schedule(step: int, steps: int, floor: float = 0.05) -> float:
