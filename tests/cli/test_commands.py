@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 
 import pytest
@@ -64,20 +65,52 @@ def test_init_never_overwrites(guerdon, here, tiny_base):
 
 
 # ---------------------------------------------------------------- demo
-def test_the_demo_runs_and_knows_when_it_is_done(guerdon, here, tiny_base):
-    said = guerdon("demo", "--steps", "2")
+@pytest.mark.slow
+def test_the_demo_runs_and_knows_when_it_is_done(guerdon, here, cache_dir):
+    said = guerdon("demo", "--tiny")
     assert said.code == 0, said.err
-    assert "held-out reward" in said.out
+    assert "learned reward" in said.out
     assert "guerdon init my-project" in said.out
-    before = (here / "runs/demo/policy/model.safetensors").read_bytes()
-    again = guerdon("demo", "--json")
-    assert "runs/demo is finished" in again.err
-    assert again.json()["draws"] == 2
-    assert (here / "runs/demo/policy/model.safetensors").read_bytes() == before
-    assert guerdon("demo", "--fresh", "--steps", "1", "--quiet", "--json").json()["draws"] == 1
-    shutil.rmtree(here / "runs/demo")
-    (here / "runs/demo").mkdir()
-    assert "is not a run, so it is not removed" in guerdon("demo", "--fresh").complaint()
+    folder = here / "runs/demo"
+    pages = [folder / "report.html", *(folder / part / "report.html" for part in ("reward", "unprotected", "protected"))]
+    assert all(p.stat().st_size < 5_000_000 for p in pages)
+    links = re.findall(r'href="([^"]+)"', pages[0].read_text())
+    assert links
+    assert all((folder / link).exists() for link in links)
+    first, second = (yaml.safe_load((folder / name / "plan.yaml").read_text()) for name in ("unprotected", "protected"))
+    assert {k for k in second if first.get(k) != second[k]} == {"name", "reward", "transforms"}  # nothing else differs
+    assert len((folder / "feedback.jsonl").read_text().splitlines()) >= 200
+
+    before = (folder / "protected/policy/model.safetensors").read_bytes()
+    again = guerdon("demo", "--tiny", "--json")
+    assert (folder / "protected/policy/model.safetensors").read_bytes() == before
+    found = again.json()
+    assert set(found["runs"]) == {"unprotected", "protected"}
+    assert 0 < found["reward"]["accuracy"]["value"] < 1
+    assert "other settings" in guerdon("demo", "--tiny", "--seed", "1").complaint()
+    shutil.rmtree(folder)
+    folder.mkdir()
+    (folder / "precious").touch()
+    assert "is not a demo, so it is not removed" in guerdon("demo", "--fresh").complaint()
+    assert "is not a demo; choose another place" in guerdon("demo").complaint()
+
+
+@pytest.mark.slow
+def test_a_demo_that_was_stopped_goes_on(guerdon, here, cache_dir, monkeypatch):
+    from guerdon.cli import _demo_stages
+
+    def stopped(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_demo_stages, "make_run", stopped)
+    said = guerdon("demo", "--tiny", "--quiet")
+    assert said.code == 130
+    assert "go on with: guerdon demo --out runs" in said.err
+    monkeypatch.undo()
+    monkeypatch.chdir(here)
+    made = (here / "runs/demo/reward/guerdon.json").stat().st_mtime_ns
+    assert guerdon("demo", "--tiny", "--quiet", "--json").code == 0
+    assert (here / "runs/demo/reward/guerdon.json").stat().st_mtime_ns == made
 
 
 # ---------------------------------------------------------------- doctor

@@ -46,13 +46,13 @@ def test_help_is_quick_and_loads_no_torch():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=wide)
     took = time.perf_counter() - start
     assert done.stdout.rstrip().endswith("set()")
-    for command in ("demo", "init", "train", "score", "audit", "compare", "frontier", "schema", "doctor"):
+    for command in ("demo", "init", "fit", "feedback", "train", "score", "audit", "compare", "frontier", "schema", "doctor"):
         assert f" {command} " in done.stdout
     assert took < 2.0  # 0.2 s on an idle machine
 
 
 def test_every_command_has_help_with_an_example(guerdon):
-    for command in ("demo", "init", "train", "score", "audit", "compare", "frontier", "schema", "doctor"):
+    for command in ("demo", "init", "fit", "train", "score", "audit", "compare", "frontier", "schema", "doctor"):
         said = guerdon(command, "--help")
         assert said.code == 0
         assert f"Example: guerdon {command}" in " ".join(said.out.split())

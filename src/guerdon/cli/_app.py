@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from guerdon.cli import _audit, _compare, _demo, _doctor, _frontier, _init, _schema, _score, _train
+from guerdon.cli import _audit, _compare, _demo, _doctor, _feedback, _fit, _frontier, _init, _schema, _score, _train
 
 app = typer.Typer(
     name="guerdon",
@@ -33,5 +33,5 @@ def guerdon(
         typer.echo(context.get_help())
 
 
-for module in (_demo, _init, _train, _score, _audit, _compare, _frontier, _schema, _doctor):
+for module in (_demo, _init, _train, _feedback, _fit, _score, _audit, _compare, _frontier, _schema, _doctor):
     module.register(app)

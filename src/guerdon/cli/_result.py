@@ -47,11 +47,11 @@ def report(results: Sequence[Result], *, as_json: bool) -> None:
     if len(results) == 1:
         first, last = before_after(results[0])
         rows = [(NAMES[k], _figure(first.get(k)), _figure(last[k])) for k in NAMES if last.get(k) is not None]
-        show(_table(("", "before", "after"), rows))
+        show(table(("", "before", "after"), rows))
     else:
         both = {k: interval(v) for k, v in _together(results).items()}
         rows = [(NAMES[k], _figure(middle), f"± {_figure(half)}") for k, (middle, half) in both.items()]
-        show(_table(("", f"mean of {len(results)} seeds", "95 %"), rows))
+        show(table(("", f"mean of {len(results)} seeds", "95 %"), rows))
     for result in results:
         folder = result.folder
         assert folder is not None
@@ -67,7 +67,8 @@ def _summary(folder: Path | None) -> dict[str, Any]:
     return found
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """Figures under each other, the first column their names."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in head:
         table.add_column(name, justify="right" if name else "left")

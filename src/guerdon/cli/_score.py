@@ -22,28 +22,32 @@ if TYPE_CHECKING:
     from guerdon.core import RewardOutput, Rollout
 
 CHUNK = 256  # rows in memory at once
+SPELLINGS = "file.py:name, rewards.Name, a YAML file, {use: rewards.Name, ...}, the folder of a learned reward, or hf:ORG/NAME."
 
 
 def score(
-    reward: Annotated[str, typer.Argument(help="file.py:name, rewards.Name, a YAML file, or {use: rewards.Name, ...}.")],
+    reward: Annotated[str, typer.Argument(help=SPELLINGS)],
     data: Annotated[Path, typer.Argument(help="A .jsonl, .csv or .parquet file with a column output, completion or text.")],
     out: Annotated[Path | None, typer.Option(help="Write the rows to this file (JSON lines) instead of stdout.")] = None,
     limit: Annotated[int | None, typer.Option(help="Score the first N rows only.", min=1)] = None,
     column: Annotated[str | None, typer.Option(help="The column that holds the outputs.")] = None,
     workers: Annotated[int, typer.Option(help="Calls at once.", min=1)] = 2,
-    timeout: Annotated[float, typer.Option(help="Seconds before a call counts as hung.")] = 60.0,
+    timeout: Annotated[
+        float | None, typer.Option(help="Seconds before a call counts as hung (60; learned rewards: any).")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The summary as JSON.")] = False,
 ) -> None:
     """Score a file of outputs: total, parts, uncertainty and failures of every row, and a summary.
 
     The other columns (answer, tests ...) are there for rewards that ask for them by name.
     """
-    from guerdon.cli._reward import read_reward
+    from guerdon.cli._reward import read_reward, time_limit
     from guerdon.core.errors import RewardError
     from guerdon.rewards import Scorer
 
-    summary = Summary()
-    with _writer(out) as write, Scorer(read_reward(reward), workers=workers, timeout=timeout) as scorer:
+    summary, found = Summary(), read_reward(reward)
+    seconds = time_limit(found) if timeout is None else timeout
+    with _writer(out) as write, Scorer(found, workers=workers, timeout=seconds) as scorer:
         for places, rollout in _chunks(data, limit, column, scorer.scope):
             output = scorer.score(rollout)
             for row in _records(places, output):
