@@ -94,7 +94,7 @@ def test_saving_replaces_at_once_and_writes_a_card(tmp_path):
     assert "base_model: org/base-1\n" in text
     assert "| reward\\|mean | 0.123457 |" in text
     assert "- plan hash: ab12" in text
-    assert "- A paper &lt;b> ([arXiv:1234.56789](https://arxiv.org/abs/1234.56789)): advantages" in text
+    assert "- A paper &lt;b&gt; ([arXiv:1234.56789](https://arxiv.org/abs/1234.56789)): advantages" in text
     assert "```yaml\nsteps: 5\n```" in text
     (folder / "old").write_text("x")
     policy.save(folder)

@@ -94,7 +94,7 @@ def _runs(run: Path, as_json: bool) -> list[str]:
 def examine(folder: Path) -> dict[str, Any]:
     """The run's summary; its report and findings.json are written."""
     from guerdon.audit import write_report
-    from guerdon.run.state import write_text
+    from guerdon.core.files import write_text
 
     write_report(folder)
     summary: dict[str, Any] = json.loads((folder / "summary.json").read_text(encoding="utf8"))

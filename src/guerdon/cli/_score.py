@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -136,13 +135,10 @@ def _writer(out: Path | None) -> Iterator[Any]:
         return
     if not out.resolve().parent.is_dir():
         raise Stop(f"{out}: no folder {out.parent} to write it into")
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "w", encoding="utf8") as f:
-            yield lambda row: f.write(json.dumps(row, ensure_ascii=False) + "\n")
-        os.replace(temporary, out)
-    finally:
-        temporary.unlink(missing_ok=True)
+    from guerdon.core.files import replacing
+
+    with replacing(out) as f:
+        yield lambda row: f.write((json.dumps(row, ensure_ascii=False) + "\n").encode("utf8", "replace"))
 
 
 @dataclass

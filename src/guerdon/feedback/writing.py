@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
-import secrets
 from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, cast
 
 from guerdon.core.errors import DataError
 from guerdon.core.feedback import Feedback
+from guerdon.core.files import replacing
 
 
 def write(records: Iterable[Feedback], path: str | Path) -> int:
@@ -41,25 +40,16 @@ def write(records: Iterable[Feedback], path: str | Path) -> int:
     if not path.name.endswith((".jsonl", ".jsonl.gz")):
         raise DataError(f"{path}: records are written as .jsonl or .jsonl.gz")
     number = 0
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        with temporary.open("xb") as file:
+        with replacing(path) as file:
             # No name and no time in the archive: the same records give the same bytes.
             packed = gzip.GzipFile("", "wb", fileobj=file, mtime=0) if path.name.endswith(".gz") else None
             out = cast("IO[bytes]", packed or file)
             for record in records:
                 number += 1
-                try:
-                    out.write(json.dumps(record.to_record(), allow_nan=False).encode() + b"\n")
-                except ValueError:
-                    raise DataError(f"{path}: record {number} holds NaN or infinity, which JSON has no word for") from None
+                out.write(json.dumps(record.to_record(), allow_nan=False).encode() + b"\n")
             if packed:
                 packed.close()
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
     except OSError as e:
         raise DataError(f"{path}: cannot be written ({e.strerror or e})") from None
-    finally:
-        temporary.unlink(missing_ok=True)
     return number

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import copy
 import re
-import shutil
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from guerdon.core.files import replacing_folder
 from guerdon.core.hub import quiet
+from guerdon.core.markdown import plain
 
 if TYPE_CHECKING:
     from guerdon.policies.causal_lm import CausalLM
@@ -23,10 +23,7 @@ _SECTIONS = ("base_model", "metrics", "plan", "references")
 def save(policy: CausalLM, folder: Path, merged: bool, card: dict[str, Any]) -> Path:
     """Writes ``policy`` to ``folder``, which is replaced when everything is there."""
     folder = folder.expanduser().resolve()
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with quiet(), tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as place:
-        new, old = Path(place, "new"), Path(place, "old")
-        new.mkdir()
+    with quiet(), replacing_folder(folder) as new:
         model: Any = policy.model
         if policy.lora and merged:
             model = copy.deepcopy(model).merge_and_unload()
@@ -38,10 +35,6 @@ def save(policy: CausalLM, folder: Path, merged: bool, card: dict[str, Any]) -> 
         finally:
             tokenizer.chat_template = before
         (new / "README.md").write_text(readme(folder.name, {"base_model": policy.source, **card}), encoding="utf-8")
-        if folder.exists():
-            folder.rename(old)
-        new.rename(folder)
-        shutil.rmtree(old, ignore_errors=True)
     return folder
 
 
@@ -73,11 +66,11 @@ def readme(title: str, facts: Mapping[str, Any]) -> str:
     out = ["---", "library_name: transformers", "pipeline_tag: text-generation"]
     if re.fullmatch(r"[\w-][\w.-]*(/[\w.-]+)?", str(base)):  # a name on the hub
         out += [f"base_model: {base}"]
-    out += ["tags: [guerdon]", "---", "", f"# {_plain(title)}", "", f"Trained with guerdon from `{_plain(base)}`.", ""]
-    if lines := [f"- {_plain(k).replace('_', ' ')}: {_plain(v)}" for k, v in facts.items() if k not in _SECTIONS]:
+    out += ["tags: [guerdon]", "---", "", f"# {plain(title)}", "", f"Trained with guerdon from `{plain(base)}`.", ""]
+    if lines := [f"- {plain(k.replace('_', ' '))}: {plain(v)}" for k, v in facts.items() if k not in _SECTIONS]:
         out += [*lines, ""]
     if metrics := facts.get("metrics"):
-        rows = [f"| {_plain(k)} | {_plain(v)} |" for k, v in metrics.items()]
+        rows = [f"| {plain(k)} | {plain(v)} |" for k, v in metrics.items()]
         out += ["## Metrics", "", "| metric | value |", "|---|---|", *rows, ""]
     if plan := facts.get("plan"):
         text = yaml.safe_dump(plan, sort_keys=False, allow_unicode=True).replace("`" * 3, "'" * 3)
@@ -89,17 +82,6 @@ def readme(title: str, facts: Mapping[str, Any]) -> str:
 
 def _reference(r: Any) -> str:
     if not isinstance(r, Mapping):
-        return _plain(r)
-    link = f" ([arXiv:{_plain(r['arxiv'])}](https://arxiv.org/abs/{_plain(r['arxiv'])}))" if r.get("arxiv") else ""
-    return f"{_plain(r.get('title', ''))}{link}" + (f": {_plain(r['used_for'])}" if r.get("used_for") else "")
-
-
-def _plain(x: Any) -> str:
-    """One line that Markdown and HTML take as text."""
-    if isinstance(x, float):
-        return f"{x:.6g}"
-    if isinstance(x, Mapping):
-        return ", ".join(f"{_plain(k)}={_plain(v)}" for k, v in x.items())
-    if isinstance(x, Sequence) and not isinstance(x, str):
-        return ", ".join(_plain(v) for v in x)
-    return " ".join(str(x).split()).replace("<", "&lt;").replace("|", "\\|").replace("`", "'")
+        return plain(r)
+    link = f" ([arXiv:{plain(r['arxiv'])}](https://arxiv.org/abs/{plain(r['arxiv'])}))" if r.get("arxiv") else ""
+    return f"{plain(r.get('title', ''))}{link}" + (f": {plain(r['used_for'])}" if r.get("used_for") else "")

@@ -37,19 +37,6 @@ def _join(tree: Any, tensors: Mapping[str, Tensor]) -> Any:
     return [_join(v, tensors) for v in tree] if isinstance(tree, list) else tree
 
 
-def write_text(path: Path, text: str) -> None:
-    """Replace a file's content atomically and durably."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "w", encoding="utf8") as f:
-            f.write(text)
-            f.flush()
-            os.fsync(f.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def sync_folder(folder: Path) -> None:
     """Make renames inside a folder durable, where the system can."""
     if hasattr(os, "O_DIRECTORY"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ from markupsafe import Markup, escape
 
 from guerdon.audit.formats import count
 from guerdon.core.errors import RunError
+from guerdon.core.files import replacing
 
 if TYPE_CHECKING:
     import jinja2
@@ -70,12 +70,9 @@ def write_bytes(path: Path, content: bytes) -> Path:
     Raises:
         RunError: where it cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
+        with replacing(path) as f:
+            f.write(content)
     except OSError as e:
         raise RunError(f"{path}: not written: {e.strerror or e}") from None
-    finally:
-        temporary.unlink(missing_ok=True)
     return path

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from guerdon.core.errors import DataError
 from guerdon.core.feedback import Feedback
+from guerdon.core.files import replacing
 from guerdon.feedback.store.place import read_place
 from guerdon.feedback.store.records import Erasure, Version, parse, to_row, unsafe
 
@@ -248,18 +249,14 @@ class Store:
         from guerdon.feedback.store import queries
 
         target = Path(path)
-        part = target.with_name(f"{target.name}.{os.getpid()}.part")
         written = 0
         try:
-            with part.open("w", encoding="ascii", newline="\n") as f:
+            with replacing(target) as f:
                 for text in queries.read(self._db, [], corrected):
-                    f.write(text + "\n")
+                    f.write(text.encode("ascii") + b"\n")
                     written += 1
-            part.replace(target)
         except OSError as e:
             raise DataError(f"{target}: cannot be written ({e.strerror})") from None
-        finally:
-            part.unlink(missing_ok=True)
         return written
 
     def copy(self, url: str | os.PathLike[str]) -> int:

@@ -16,7 +16,7 @@ from torch import Tensor
 from guerdon.core import DataError, Feedback, ModelError, PlanError, Streams, mix, nearest
 from guerdon.rewards.learned import folder
 from guerdon.rewards.learned.backbone import Layers
-from guerdon.rewards.learned.data import attributes_of, has_pairs, hash_of, pairs_of, ratings_of
+from guerdon.rewards.learned.data import Units, attributes_of, has_pairs, hash_of, pairs_of, ratings_of
 from guerdon.rewards.learned.ensemble import Ensemble
 from guerdon.rewards.learned.held_out import finite_temperature, pair_figures, rating_figures
 from guerdon.rewards.learned.losses import BradleyTerry, PairLoss, RatingLoss, SquaredError
@@ -199,22 +199,26 @@ def fit_reward(
     if len(held) and rated:
         facts["held_out"] = rating_figures(fitted, held)
     elif len(held):
-        totals = torch.stack(held_totals)
-        deltas = totals[:, held.index[:, 0]] - totals[:, held.index[:, 1]]
-        for r, delta in zip(fitted, deltas, strict=True):
-            r.temperature = finite_temperature(delta, held.label)
-        facts["temperature"] = finite_temperature(deltas.mean(0), held.label)
+        facts |= _calibrated(fitted, torch.stack(held_totals), held)
         if facts["temperature"] is None:
             notes.append("the held-out pairs fix no temperature: they are too few, all told apart, or all contradicted")
         if isinstance(reward_, Ensemble):
             reward_ = Ensemble(reward_.members, temperature=facts["temperature"])
-        facts["held_out"] = pair_figures(deltas.mean(0), held)
     else:
         notes.append("no held-out feedback: there are no figures and no temperature")
     if settings.patience is not None and len(held):
         notes.append("the epoch was chosen by the held-out loss, so the held-out figures are a little too good")
     facts |= {"notes": notes, "history": histories, "seconds": round(time.perf_counter() - begun, 3)}
     return Fitted(reward_, facts, held_out)
+
+
+def _calibrated(fitted: Sequence[RewardModel], totals: Tensor, held: Units) -> dict[str, Any]:
+    """Temperatures of the members [M] and of their mean, from totals [M, N] of held-out outputs, and the mean's figures."""
+    deltas = totals[:, held.index[:, 0]] - totals[:, held.index[:, 1]]
+    for r, delta in zip(fitted, deltas, strict=True):
+        r.temperature = finite_temperature(delta, held.label)
+    mean = deltas.mean(0)
+    return {"temperature": finite_temperature(mean, held.label), "held_out": pair_figures(mean, held)}
 
 
 def _share(progress: Progress | None, m: int, members: int) -> Progress:

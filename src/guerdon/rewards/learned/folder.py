@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import html
 import json
 import re
-import shutil
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from guerdon.core import ModelError
+from guerdon.core.files import replacing_folder
 from guerdon.core.hub import quiet
+from guerdon.core.markdown import plain
 
 if TYPE_CHECKING:
     from guerdon.rewards.learned.model import RewardModel
@@ -42,15 +41,8 @@ def read_recipe(name: str) -> dict[str, Any]:
 def write(path: str | Path, fill: Callable[[Path], None]) -> Path:
     """A folder that ``fill`` writes; an older one is replaced when all of it is there."""
     folder = Path(path).expanduser().resolve()
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with quiet(), tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as place:
-        new, old = Path(place, "new"), Path(place, "old")
-        new.mkdir()
+    with quiet(), replacing_folder(folder) as new:
         fill(new)
-        if folder.exists():
-            folder.rename(old)
-        new.rename(folder)
-        shutil.rmtree(old, ignore_errors=True)
     return folder
 
 
@@ -98,21 +90,9 @@ def readme(recipe: Mapping[str, Any]) -> str:
     if re.fullmatch(r"[\w-][\w.-]*(/[\w.-]+)?", base):
         out.append(f"base_model: {base}")
     out += ["tags: [guerdon, reward-model]", "---", "", f"# {'Ensemble of reward models' if many else 'Reward model'}", ""]
-    out += [f"Fitted with guerdon on `{_plain(base)}`. Load it with `guerdon.rewards.load_learned(folder)`.", ""]
+    out += [f"Fitted with guerdon on `{plain(base)}`. Load it with `guerdon.rewards.load_learned(folder)`.", ""]
     facts = {k: v for k, v in recipe.get("facts", {}).items() if k not in ("history", "settings")}
     facts = {k: v for k, v in facts.items() if v not in (None, "", [])}
     rows = {k: v for k, v in recipe.items() if k not in ("kind", "base", "facts", "format") and v not in (None, {})} | facts
-    out += ["| setting | value |", "|---|---|", *(f"| {_plain(k)} | {_plain(v)} |" for k, v in rows.items()), ""]
+    out += ["| setting | value |", "|---|---|", *(f"| {plain(k)} | {plain(v)} |" for k, v in rows.items()), ""]
     return "\n".join(out)
-
-
-def _plain(x: Any) -> str:
-    """One line that Markdown and HTML take as text."""
-    if isinstance(x, float):
-        return f"{x:.6g}"
-    if isinstance(x, Mapping):
-        return ", ".join(f"{_plain(k)}={_plain(v)}" for k, v in x.items())
-    if isinstance(x, Sequence) and not isinstance(x, str):
-        return ", ".join(map(_plain, x))
-    text = html.escape(" ".join(str(x).split()), quote=False)
-    return re.sub(r"([\\|\[\]*_])", r"\\\1", text).replace("`", "'")
