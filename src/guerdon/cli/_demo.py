@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -32,6 +32,7 @@ def demo(
     from dataclasses import replace
 
     from guerdon.cli import _demo_stages as stages
+    from guerdon.cli._fitting import bar
     from guerdon.cli._folder import held
 
     began = time.monotonic()
@@ -52,7 +53,7 @@ def demo(
         note(f"2 of 4: {size.comparisons:,} comparisons of its stories, {size.flips:.0%} of them inverted", quiet=quiet)
         found = stages.make_feedback(folder, size)
         note(f"3 of 4: a reward: {size.members} models fitted to them, audited on those held out", quiet=quiet)
-        with _bar("fitting", quiet) as advance:
+        with bar(size.members, quiet) as advance:
             stages.make_reward(folder, size, found, advance)
         reward = stages.audit_reward_of(folder, size)
         for k, (name, about) in enumerate(stages.RUNS.items()):
@@ -131,19 +132,3 @@ def _going_on(out: Path) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         raise Stop(f"interrupted; go on with: guerdon demo --out {out}", INTERRUPTED) from None
-
-
-@contextmanager
-def _bar(title: str, quiet: bool) -> Iterator[Callable[[float, Mapping[str, float]], None]]:
-    """A bar on a terminal's stderr for work whose share done is known."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    if quiet or not console.is_terminal:
-        yield lambda done, figures: None
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("loss {task.fields[loss]}"), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(title, total=1.0, loss="  ?  ")
-        yield lambda done, figures: bar.update(task, completed=done, loss=f"{figures.get('loss', float('nan')):.3f}")

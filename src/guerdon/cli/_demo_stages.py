@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from guerdon.audit.overoptimisation import BestOfN
     from guerdon.core import Comparison
+    from guerdon.rewards.learned.fit import Progress
     from guerdon.run import Plan, Result
     from guerdon.tasks import Task
 
@@ -67,9 +68,7 @@ def make_feedback(folder: Path, size: Size) -> list[Comparison]:
     return tasks.read_comparisons(folder / FEEDBACK)
 
 
-def make_reward(
-    folder: Path, size: Size, found: list[Comparison], progress: Callable[[float, Mapping[str, float]], None]
-) -> None:
+def make_reward(folder: Path, size: Size, found: list[Comparison], progress: Progress | None) -> None:
     """An ensemble fitted to four fifths of the contexts, and its audit on the others."""
     from guerdon.core.feedback import split
     from guerdon.rewards import FitSettings, fit_reward

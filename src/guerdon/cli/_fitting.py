@@ -241,7 +241,7 @@ def _fit(train: Sequence[Feedback], held: Sequence[Feedback], kind: Kind, settin
     from guerdon import rewards
 
     loss = getattr(rewards, kind.loss)()
-    with _bar(order) as tell:
+    with bar(order.members, order.quiet) as tell:
         fitted = rewards.fit_reward(
             train, order.base, held_out=held, settings=settings, loss=loss, members=order.members, progress=tell
         )
@@ -251,9 +251,9 @@ def _fit(train: Sequence[Feedback], held: Sequence[Feedback], kind: Kind, settin
 
 
 @contextmanager
-def _bar(order: Order) -> Iterator[Callable[[float, Mapping[str, float]], None] | None]:
+def bar(members: int, quiet: bool) -> Iterator[Callable[[float, Mapping[str, float]], None] | None]:
     """A bar on stderr that shows the loss and the time left."""
-    if order.quiet:
+    if quiet:
         yield None
         return
     from rich.console import Console
@@ -265,8 +265,8 @@ def _bar(order: Order) -> Iterator[Callable[[float, Mapping[str, float]], None] 
         task = progress.add_task("fitting", total=1.0, figures="starting")
 
         def tell(share: float, figures: Mapping[str, float]) -> None:
-            member = min(int(share * order.members - 1e-9), order.members - 1) + 1
-            which = f"  member {member} of {order.members}" if order.members > 1 else ""
+            member = min(int(share * members - 1e-9), members - 1) + 1
+            which = f"  member {member} of {members}" if members > 1 else ""
             progress.update(task, completed=share, figures=f"loss {figures['loss']:.3f}{which}")
 
         yield tell
