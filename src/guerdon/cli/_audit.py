@@ -108,7 +108,7 @@ def _short(summary: dict[str, Any]) -> dict[str, Any]:
 
 def _tell(folder: str, summary: dict[str, Any]) -> None:
     show(f"{folder}: {summary['verdict']['text']}")
-    show(f"  hacking: {summary['hacking']['text']}")
+    show(f"  {summary['hacking']['text']}")
     for finding in summary["findings"]:
         at = f" (step {finding['step']})" if finding["step"] is not None else ""
         show(f"  {finding['level']}{at}: {finding['message']} {finding['advice'] or ''}".rstrip())

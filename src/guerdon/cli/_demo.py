@@ -120,7 +120,10 @@ def _tell(result: Mapping[str, Any]) -> None:
 
 
 def _figures(metrics: Mapping[str, float | None]) -> list[str]:
-    return ["–" if (v := metrics.get(k)) is None else f"{v:.2f}" for k in ("proxy/mean", "held_out/mean", "kl")]
+    return [
+        "–" if (v := metrics.get(k)) is None else f"{v:.2f}".replace("-0.00", "0.00")
+        for k in ("proxy/mean", "held_out/mean", "kl")
+    ]
 
 
 @contextmanager

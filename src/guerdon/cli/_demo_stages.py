@@ -174,15 +174,17 @@ def write_page(folder: Path, size: Size, reward: Mapping[str, Any]) -> Path:
     from guerdon.audit.report import Step
 
     accuracy, longer, calibration = reward["accuracy"], reward["baselines"]["longer"], reward["calibration"]
+    weak = sum(f["level"] != "info" for f in reward["findings"])
     steps = (
-        Step("Feedback", f"{size.comparisons:,}", ("simulated comparisons of two stories", f"{size.flips:.0%} of them inverted")),
+        Step("Feedback", f"{size.comparisons:,}", ("comparisons of two stories", f"{size.flips:.0%} of them inverted")),
         Step("Learned reward", f"{accuracy['value']:.1%}", (
-            f"of held-out comparisons right ({accuracy['lo']:.1%} to {accuracy['hi']:.1%})",
-            f"longer is better: {longer['value']:.1%}; the hidden preference itself: {reward['ceiling']:.1%}",
-            reward["verdict"]["text"],
-        ), str(folder / REWARD / "report.html")),
-        Step("Calibration", f"{calibration['ece']:.1%}", ("mean gap between stated and observed probability (ECE), held-out",)),
-        Step("Optimisation", "twice", (f"{size.steps} draws of 128 stories each", "without and with protection")),
+            f"of held-out pairs right ({accuracy['lo']:.1%} to {accuracy['hi']:.1%})", f"longer is better: {longer['value']:.1%}",
+            f"the hidden preference: {reward['ceiling']:.1%}",
+        )),
+        Step("Its audit", str(weak), (f"weakness{'es' * (weak != 1)} that a policy can exploit, found before it was optimised",),
+             str(folder / REWARD / "report.html")),
+        Step("Calibration", f"{calibration['ece']:.1%}", ("between stated and observed probability, held-out (ECE)",)),
+        Step("Optimisation", "twice", (f"{size.steps} draws of 128 stories", "without and with protection")),
     )  # fmt: skip
     lead = (
         "A tiny language model learned to write stories from authors of every skill. Annotators who err compared its stories, a "
