@@ -51,7 +51,7 @@ def learning(model: str) -> Plan:
         policy=lazy(policies.CausalLM.from_pretrained, path_or_name=model, lora=2, device="cpu"),
         source=Prompts(("1+1=", "2+3=", "10-7=", "4+4=", "9-8=")),
         sampler=samplers.Group(contexts=2, n=4, controls={"max_tokens": 6, "top_k": 9}),
-        reward=rewards.Mixture({"learned": lazy(rewards.Ensemble.from_pretrained, path=f"{model}/reward"), "length": (gold, 0.1)}),
+        reward=rewards.Mixture({"learned": lazy(rewards.Ensemble.from_pretrained, path_or_name=f"{model}/reward"), "length": (gold, 0.1)}),
         transforms=(transforms.Pessimism(0.5), transforms.RunningNormalise(clip=3.0)),
         advantage=advantages.GroupNorm(),
         learners={"reward": learner, "policy": Train(objectives.PolicyGradient(), AdamW(lr=0.02))},

@@ -39,7 +39,7 @@ def one(home):
 
 
 def two(home):
-    return lazy(rewards.Ensemble.from_pretrained, path=str(home / "two"))
+    return lazy(rewards.Ensemble.from_pretrained, path_or_name=str(home / "two"))
 
 
 def plan(home, **changes):
@@ -472,7 +472,7 @@ def test_a_reward_that_changed_on_disk_is_refused(home, tmp_path):
     import shutil
 
     shutil.copytree(home / "two", tmp_path / "two")
-    p = plan(home, reward=lazy(rewards.Ensemble.from_pretrained, path=str(tmp_path / "two")))
+    p = plan(home, reward=lazy(rewards.Ensemble.from_pretrained, path_or_name=str(tmp_path / "two")))
     _stop_after(p, tmp_path / "out", 2)
     other = rewards.RewardModel.fresh(str(home / "lm"), max_length=32, seed=9, device="cpu")
     other.save(tmp_path / "two" / "member-1")

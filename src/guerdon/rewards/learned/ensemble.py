@@ -98,12 +98,18 @@ class Ensemble:
 
     @classmethod
     def from_pretrained(
-        cls, path: str, *, device: str = "auto", dtype: str = "float32", combine: str | None = None, penalty: float | None = None
+        cls,
+        path_or_name: str,
+        *,
+        device: str = "auto",
+        dtype: str = "float32",
+        combine: str | None = None,
+        penalty: float | None = None,
     ) -> Self:
         """The ensemble of a folder that ``save`` wrote.
 
         Args:
-            path: The folder.
+            path_or_name: The folder.
             device: As for ``RewardModel.from_pretrained``.
             dtype: As for ``RewardModel.from_pretrained``.
             combine: In place of the one it was saved with.
@@ -112,7 +118,7 @@ class Ensemble:
         Raises:
             ModelError: for another folder.
         """
-        place = find(str(path))
+        place = find(str(path_or_name))
         recipe = folder.read_recipe(place)
         if recipe.get("kind") != "ensemble":
             raise ModelError(f"{place}: holds no ensemble (expected {folder.RECIPE} of the kind 'ensemble')")
