@@ -174,6 +174,9 @@ def test_two_runs_side_by_side(guerdon, runs):
     tree = guerdon("compare", "runs/a", "runs/b", "--json").json()
     assert {"key": "transforms.0.beta", "a": "0.1", "b": "0.7"} in tree["plan"]
     assert "distinct-2" in guerdon("compare", "runs/a", "runs/b").out
+    said = guerdon("compare", "runs/a", "runs/b", "--out", "both.html")
+    assert said.code == 0, said.err
+    assert "runs/a" in (runs.parent / "both.html").read_text(encoding="utf8")
     page = guerdon("frontier", "runs/a", "runs/b", "--out", "fr", "--json").json()["page"]
     assert "0.7" in (runs.parent / page).read_text(encoding="utf8")
 

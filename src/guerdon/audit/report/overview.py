@@ -108,8 +108,8 @@ def write_overview(
     page = Path(out) if Path(out).suffix == ".html" else Path(out) / "overview.html"
     shown = [_shown(str(n), (about or {}).get(n, ""), Path(f), COLOURS[k % 4], page) for k, (n, f) in enumerate(runs.items())]
     measured = [(s.name, s.curve, s.verdict) for s in shown if len(s.curve)]
-    if not measured and not best_of_n:
-        raise PlanError("write_overview: no run has evaluations with both rewards, and no best-of-n curve was given")
+    if not any(s.history.evals for s in shown) and not best_of_n:
+        raise PlanError("write_overview: no run has an evaluation, and no best-of-n curve was given; there is nothing to show")
     page.parent.mkdir(parents=True, exist_ok=True)
     text = render(
         "overview.html", title=title, kind="overview", corner="", lead=lead,
