@@ -119,3 +119,12 @@ def test_a_reader_that_leaves_is_no_error():
 
 def test_main_is_the_console_script():
     assert main(["--version"]) == 0
+
+
+def test_a_missing_extra_is_one_line_that_says_what_to_type(guerdon, here, monkeypatch):
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    (here / "a.jsonl").write_text('{"prompt": "q", "output": "a"}\n')
+    (here / "judge").mkdir()
+    (here / "judge/config.json").write_text("{}")
+    (here / "judge/model.safetensors").touch()
+    assert guerdon("score", "judge", "a.jsonl").complaint() == "guerdon: this needs transformers: pip install 'guerdon[text]'"

@@ -76,8 +76,18 @@ def _report(error: Exception) -> int:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         _say(f"{error.filename}: {'the disk is full' if full else error.strerror}")
         return BAD_INPUT
+    if isinstance(error, ModuleNotFoundError) and (extra := _extra_of(error.name)):
+        _say(f"this needs {error.name}: pip install 'guerdon[{extra}]'")
+        return BAD_INPUT
     _say(f"unexpected {type(error).__name__}: {error} (traceback in {_keep_traceback(error)}; GUERDON_DEBUG=1 shows it)")
     return INTERNAL
+
+
+def _extra_of(module: str | None) -> str:
+    """The extra that installs a module; "" for one of our own or of nobody's."""
+    from guerdon.cli._doctor import EXTRAS
+
+    return next((extra for extra, packages in EXTRAS.items() if module in packages.values()), "")
 
 
 def _usage(error: Exception) -> str:
