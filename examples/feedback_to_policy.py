@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from guerdon import advantages, audit, feedback, objectives, policies, rewards, samplers, tasks, transforms
-from guerdon.core.feedback import split
+from guerdon.core.contexts import split
 from guerdon.run import AdamW, Evaluation, Plan, Train, lazy, run
 
 TINY = "--tiny" in sys.argv

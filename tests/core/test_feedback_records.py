@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from guerdon.core.contexts import key_of, split
 from guerdon.core.errors import DataError
 from guerdon.core.feedback import (
     KINDS,
@@ -21,8 +22,6 @@ from guerdon.core.feedback import (
     SpanLabel,
     comparisons,
     from_record,
-    key_of,
-    split,
 )
 
 ONE_OF_EACH = [

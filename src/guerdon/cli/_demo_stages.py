@@ -70,7 +70,7 @@ def make_feedback(folder: Path, size: Size) -> list[Comparison]:
 
 def make_reward(folder: Path, size: Size, found: list[Comparison], progress: Progress | None) -> None:
     """An ensemble fitted to four fifths of the contexts, and its audit on the others."""
-    from guerdon.core.feedback import split
+    from guerdon.core.contexts import split
     from guerdon.rewards import FitSettings, fit_reward
 
     if (folder / REWARD).exists():

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from guerdon.cli._main import INTERRUPTED, Stop
 from guerdon.cli._output import emit, note
+from guerdon.core.contexts import key_of, split
 from guerdon.core.errors import DataError, nearest
-from guerdon.core.feedback import Feedback, Rating, comparisons, key_of, split
+from guerdon.core.feedback import Feedback, Rating, comparisons
 
 if TYPE_CHECKING:
     from guerdon.rewards import FitSettings, Fitted

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from guerdon.audit.formats import plural
 from guerdon.cli._output import show
-from guerdon.core.feedback import Comparison, Feedback, comparisons, key_of
+from guerdon.core.contexts import key_of
+from guerdon.core.feedback import Comparison, Feedback, comparisons
 
 if TYPE_CHECKING:
     from guerdon.cli._audit_reward import Inspected

@@ -11,10 +11,11 @@ import hashlib
 import json
 import math
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
+from guerdon.core.contexts import key_of, plain_data
 from guerdon.core.errors import DataError, nearest
 
 
@@ -67,7 +68,7 @@ class Feedback:
     def to_record(self) -> dict[str, Any]:
         """Plain data, for JSON; ``from_record`` turns it back."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return {"kind": self.kind, **{k: _plain(v) for k, v in values.items()}}
+        return {"kind": self.kind, **{k: plain_data(v) for k, v in values.items()}}
 
     def replace(self, **changes: Any) -> Self:
         """A copy with some fields changed."""
@@ -355,34 +356,6 @@ def comparisons(feedback: Iterable[Feedback]) -> Iterator[Comparison]:
             others.append(f)
 
 
-def key_of(context: Any) -> str:
-    r"""The same text for equal contexts, apart from white space at line ends and around: what a split must keep together.
-
-    >>> key_of("2 + 2 =") == key_of(" 2 + 2 =\n"), key_of([{"role": "user", "content": "hi"}])
-    (True, '[{"content": "hi", "role": "user"}]')
-    """
-    if isinstance(context, str):
-        return "\n".join(line.rstrip() for line in context.strip().splitlines())
-    return json.dumps(_plain(context), sort_keys=True, ensure_ascii=False)
-
-
-def split(feedback: Sequence[Feedback], held_out: float = 0.2, seed: int = 0) -> tuple[list[Feedback], list[Feedback]]:
-    """(training part, held-out part) by context: all records of a context are on the same side, whatever else is there.
-
-    The side depends on the context and the seed alone, so that a data set that grows keeps its sides.
-
-    Args:
-        feedback: Records.
-        held_out: Share of contexts that are held out, in [0, 1].
-        seed: Another one gives another split.
-    """
-    sides: tuple[list[Feedback], list[Feedback]] = ([], [])
-    for f in feedback:
-        digest = hashlib.blake2b(f"{seed}\n{key_of(f.context)}".encode("utf8", "surrogatepass"), digest_size=8).digest()
-        sides[int.from_bytes(digest, "big") / 2**64 < held_out].append(f)
-    return sides
-
-
 def _compare(f: Feedback, first: Any, second: Any, label: float, places: tuple[int, ...]) -> Comparison:
     """A comparison that follows from other feedback and keeps its provenance."""
     uids = tuple(f.uids[k] for k in places) if len(f.uids) > max(places, default=len(f.uids)) else ()
@@ -396,20 +369,3 @@ def _pairs(n: int) -> Iterator[tuple[int, int]]:
 
 def _number(x: Any, low: float = -math.inf, high: float = math.inf) -> bool:
     return isinstance(x, int | float) and not isinstance(x, bool) and abs(x) <= sys.float_info.max and low <= x <= high
-
-
-def _plain(value: Any) -> Any:
-    """Plain data for JSON; a number that is not finite, as tables have in empty cells, becomes None.
-
-    Raises:
-        DataError: for what JSON cannot hold.
-    """
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if value is None or isinstance(value, str | int | float | bool):
-        return value
-    if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    raise DataError(f"feedback holds plain values only (texts, numbers, lists, mappings), got {type(value).__name__}")

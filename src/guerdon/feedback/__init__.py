@@ -1,5 +1,6 @@
 """What people, programs and models say: the nine records, files of them, a store, simulated annotators, agreement."""
 
+from guerdon.core.contexts import split
 from guerdon.core.feedback import (
     Comparison,
     Correction,
@@ -13,7 +14,6 @@ from guerdon.core.feedback import (
     SpanLabel,
     comparisons,
     from_record,
-    split,
 )
 from guerdon.feedback.aggregate import aggregate
 from guerdon.feedback.agreement import Agreement, agreement

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from guerdon.core.feedback import Comparison, key_of
+from guerdon.core.contexts import key_of
+from guerdon.core.feedback import Comparison
 
 Floats = NDArray[np.float64]
 Key = tuple[str, str, str]

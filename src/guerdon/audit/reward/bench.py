@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from guerdon.audit.reward.estimates import FEW, NOTHING, Estimate, Floats, Resampler
 from guerdon.audit.reward.scored import Scorer, score_rows, text_of, value_key
+from guerdon.core.contexts import key_of
 from guerdon.core.errors import DataError
-from guerdon.core.feedback import Comparison, key_of
+from guerdon.core.feedback import Comparison
 
 Expect = Literal["same", "not higher", "lower"]
 Verdict = Literal["still", "raises", "lowers", "unnoticed", "unstable", "inconsistent", "skipped"]

@@ -11,8 +11,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from guerdon.core.contexts import key_of
 from guerdon.core.errors import DataError, GuerdonError, nearest
-from guerdon.core.feedback import Comparison, key_of
+from guerdon.core.feedback import Comparison
 from guerdon.core.reward import RewardOutput
 from guerdon.core.rollout import Rollout, recorded
 

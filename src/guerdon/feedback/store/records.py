@@ -7,8 +7,9 @@ import json
 import re
 from typing import Any, NamedTuple
 
+from guerdon.core.contexts import key_of
 from guerdon.core.errors import DataError, nearest
-from guerdon.core.feedback import KINDS, Feedback, from_record, key_of
+from guerdon.core.feedback import KINDS, Feedback, from_record
 
 _LONGEST_NAME = 2000  # bytes: what an index of PostgreSQL takes for sure
 INT64 = range(-(2**63), 2**63)

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from guerdon.core import Comparison, DataError, Feedback, Rating
-from guerdon.core.feedback import comparisons, key_of
+from guerdon.core.contexts import key_of
+from guerdon.core.feedback import comparisons
 from guerdon.rewards.learned.text import Encoded, Template
 
 
