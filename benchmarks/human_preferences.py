@@ -26,8 +26,9 @@ on PandaLM 55-65 %, both below "longer is better" (71.8 %, 67.2 %), with a lengt
 itself is 50 % by construction); on HH 50-60 %, above length (47.7 %). Calibration error below 0.10 with temperature. Two trained
 blocks: within 5 points of the head.
 
-Outcome: see ``results/human_preferences.md``. The head is at the lower end of what was expected on auto-j and PandaLM, far below
-"longer is better", and above length on HH. Two trained blocks are 7 to 10 points better than the head, which was not expected.
+Outcome (``results/human_preferences.md``): on auto-j and PandaLM the head is at or just below the lower end of what was expected,
+far below "longer is better"; on HH it is as expected, above length. Two trained blocks are 8 to 9 points better than the head on
+auto-j and PandaLM, more than expected, still not better than length there; on HH they add nothing.
 
 Added after the first run, whose heads had temperatures far below 1 and so had not finished learning: the arm "head, 100 epochs",
 else as the main arm. The main arm stays the main arm.
