@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from typing import Any
 
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -138,3 +139,14 @@ def visible(text: str, limit: int | None = None) -> str:
         r"[\x00-\x08\x0b-\x1f]", lambda m: "\n" if m[0] == "\r" else chr(0x2400 + ord(m[0])), text.replace("\r\n", "\n")
     )
     return re.sub("[\x7f-\x84\x86-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]", "\ufffd", text)
+
+
+def plain(x: Any) -> Any:
+    """Values JSON can hold: numbers that are not finite become null, unknown things text."""
+    if isinstance(x, float):
+        return x if math.isfinite(x) else None
+    if isinstance(x, Mapping):
+        return {str(k): plain(v) for k, v in x.items()}
+    if isinstance(x, list | tuple):
+        return [plain(v) for v in x]
+    return x if x is None or isinstance(x, bool | int | str) else str(x)

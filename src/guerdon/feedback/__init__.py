@@ -15,6 +15,7 @@ from guerdon.core.feedback import (
     comparisons,
     from_record,
 )
+from guerdon.core.proportions import Proportion, newcombe, wilson
 from guerdon.feedback.aggregate import aggregate
 from guerdon.feedback.agreement import Agreement, agreement
 from guerdon.feedback.annotators import (
@@ -38,7 +39,6 @@ from guerdon.feedback.curation import examine, length_shares, position_shares
 from guerdon.feedback.dawid_skene import DawidSkene, dawid_skene
 from guerdon.feedback.kappa import cohen_kappa, fleiss_kappa, pairwise_agreement, percent_agreement
 from guerdon.feedback.krippendorff import Alpha, alpha_interval, krippendorff_alpha
-from guerdon.feedback.proportions import Proportion, newcombe, wilson
 from guerdon.feedback.readers import formats, read
 from guerdon.feedback.store import Erasure, Store, Version
 from guerdon.feedback.votes import Votes, votes_of

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from guerdon.core.feedback import Comparison
+from guerdon.core.proportions import Proportion, newcombe, wilson
 from guerdon.feedback.kappa import percent_agreement
 from guerdon.feedback.krippendorff import Alpha, alpha_interval
-from guerdon.feedback.proportions import Proportion, newcombe, wilson
 from guerdon.feedback.votes import majority_of_others, sides, votes_of
 
 

@@ -9,8 +9,8 @@ from typing import Any, Literal
 import numpy as np
 
 from guerdon.core.feedback import Comparison
+from guerdon.core.proportions import Proportion, newcombe, wilson
 from guerdon.core.protocols import Finding
-from guerdon.feedback.proportions import Proportion, newcombe, wilson
 from guerdon.feedback.tally import Tally
 from guerdon.feedback.votes import Key, majority_of_others, output_key, pair_key, sides, votes_of
 

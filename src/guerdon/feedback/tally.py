@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 
-from guerdon.feedback.proportions import Proportion, wilson
+from guerdon.core.proportions import Proportion, wilson
 from guerdon.feedback.votes import Key
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from guerdon.audit import Scored, audit_reward
-from guerdon.audit.reward.estimates import Resampler, effective, wilson
+from guerdon.audit.reward.estimates import Resampler, effective, share_interval
 from guerdon.core import Comparison, DataError
 from guerdon.core.calibration import fit_temperature
 
@@ -40,7 +40,7 @@ def test_accuracy_and_its_tie_rules_by_hand() -> None:
     assert a.accuracy.value == pytest.approx((1 + 0 + 1 + 1 + 0.5 + 1) / 6)
     assert a.weighted.value == pytest.approx((1 + 0 + 1 + 1 + 0.6 * 0.5 + 1) / 5.6)
     assert a.accuracy.clusters == 5  # a, b, c, d, g
-    assert (a.accuracy.lo, a.accuracy.hi) == wilson(a.accuracy.value, 5)  # few contexts
+    assert (a.accuracy.lo, a.accuracy.hi) == share_interval(a.accuracy.value, 5)  # few contexts
     assert a.failed == (1, 14)  # both pairs of context a have the same two rows
     assert a.failures == {"score is nan": 1}
     assert a.gap == np.median([1, 1, 1, 2, 0, 2])

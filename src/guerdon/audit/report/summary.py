@@ -10,7 +10,7 @@ import numpy as np
 
 from guerdon.audit.checks import all_findings
 from guerdon.audit.events import History
-from guerdon.audit.formats import duration, fixed, number, percent, plural
+from guerdon.audit.formats import duration, fixed, number, percent, plain, plural
 from guerdon.audit.measures import Interval
 from guerdon.audit.outcome import Change, Of, change
 from guerdon.audit.overoptimisation import RLCurve, rl_curve
@@ -214,14 +214,3 @@ def _change(c: Change) -> dict[str, Any]:
 
     return {"before": ends(c.before), "after": ends(c.after), "difference": ends(c.difference), "direction": c.direction,
             "source": c.source, "method": c.method, "step_before": c.step_before, "step_after": c.step_after}  # fmt: skip
-
-
-def plain(x: Any) -> Any:
-    """Values JSON can hold: numbers that are not finite become null, unknown things text."""
-    if isinstance(x, float):
-        return x if math.isfinite(x) else None
-    if isinstance(x, Mapping):
-        return {str(k): plain(v) for k, v in x.items()}
-    if isinstance(x, list | tuple):
-        return [plain(v) for v in x]
-    return x if x is None or isinstance(x, bool | int | str) else str(x)

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from guerdon.core.proportions import wilson
+
 Floats = NDArray[np.float64]
 LEVEL, RESAMPLES, FEW = 0.95, 2000, 20
 _KEPT = 2_000_000  # numbers of a table of resampling counts, of which a few are kept
@@ -40,20 +42,16 @@ class Estimate(NamedTuple):
 NOTHING = Estimate(math.nan, math.nan, math.nan, 0, 0)
 
 
-def wilson(share: float, n: float, level: float = LEVEL) -> tuple[float, float]:
-    r"""Wilson's score interval of a share of ``n`` independent trials: all $p$ with $|\hat p - p| \le z \sqrt{p (1 - p) / n}$.
+def share_interval(share: float, n: float, level: float = LEVEL) -> tuple[float, float]:
+    """Wilson's interval of a share of ``n`` independent trials; NaN ends where there are none.
 
-    Source: E. B. Wilson, Probable inference (1927).
-
-    >>> [round(v, 4) for v in wilson(0.5, 10)], [round(v, 4) for v in wilson(1.0, 5)]
+    >>> [round(v, 4) for v in share_interval(0.5, 10)], [round(v, 4) for v in share_interval(1.0, 5)]
     ([0.2366, 0.7634], [0.5655, 1.0])
     """
     if not n > 0 or not math.isfinite(share):
         return math.nan, math.nan
-    z = NormalDist().inv_cdf((1 + level) / 2)
-    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z * math.sqrt(max(share * (1 - share), 0.0) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-    return max(0.0, middle - half), min(1.0, middle + half)
+    found = wilson(share * n, n, level)
+    return found.lo, found.hi
 
 
 class Resampler:
@@ -109,7 +107,7 @@ class Resampler:
             return NOTHING
         value = float((w * x).sum() / w.sum())
         if share and (clusters < FEW or value in (0.0, 1.0)):
-            return Estimate(value, *wilson(value, clusters, level), n, clusters)
+            return Estimate(value, *share_interval(value, clusters, level), n, clusters)
         top, bottom = self.drawn(w * x, w).T
         return self.around(value, top[bottom > 0] / bottom[bottom > 0], n, clusters, level)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from guerdon.audit.formats import number, percent, plural
-from guerdon.audit.reward.estimates import FEW, Estimate, wilson
+from guerdon.audit.reward.estimates import FEW, Estimate, share_interval
 from guerdon.core.protocols import Finding
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def _failing(a: RewardAudit) -> Iterator[Finding]:
     failed, rows = a.failed
     if not failed:
         return
-    level: Any = "error" if wilson(failed / rows, rows)[0] > 0.05 or not a.judged else "warning"
+    level: Any = "error" if share_interval(failed / rows, rows)[0] > 0.05 or not a.judged else "warning"
     first = next(iter(a.failures))
     yield Finding(
         "FailingReward",
@@ -81,7 +81,7 @@ def _constant(a: RewardAudit) -> Iterator[Finding]:
             evidence={"pairs": a.judged},
             advice="Nothing can be learned from a constant: look at the input that the reward really reads.",
         )
-    elif wilson(share, a.judged)[0] > 0.05:
+    elif share_interval(share, a.judged)[0] > 0.05:
         yield Finding(
             "ConstantReward",
             "warning",

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from guerdon.audit.reward.bench import ProbeResult
-from guerdon.audit.reward.estimates import NOTHING, Estimate, Floats, Resampler, effective, wilson
+from guerdon.audit.reward.estimates import NOTHING, Estimate, Floats, Resampler, effective, share_interval
 from guerdon.audit.reward.judge import findings_of
 from guerdon.audit.reward.length import (
     Balance,
@@ -264,7 +264,7 @@ def _subsets(
         accuracy = own.mean(hits[mask], share=True)
         text = mask & np.isfinite(by_length)
         longer = Resampler(cluster[text], seed=seed).mean(by_length[text], share=True) if text.any() else NOTHING
-        out.append(Subset(column, name, accuracy, longer, wilson(accuracy.value, effective(hits[mask], own), level)))
+        out.append(Subset(column, name, accuracy, longer, share_interval(accuracy.value, effective(hits[mask], own), level)))
     return tuple(out)
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
-from guerdon.audit.formats import clip, count, number, percent, plural, visible
+from guerdon.audit.formats import clip, count, number, percent, plain, plural, visible
 from guerdon.audit.report import render as pages
 from guerdon.audit.report.blocks import finding_cards
 from guerdon.audit.reward import pictures, words
@@ -78,7 +78,7 @@ def write_reward_report(audit: RewardAudit, folder: str | Path, *, title: str | 
     except OSError as e:
         raise RunError(f"{target}: not written: {e.strerror or e}") from None
     for name, record in (("findings.json", words.findings_record(audit)), ("summary.json", words.summary_record(audit))):
-        pages.write_text(target / name, json.dumps(words.clean(record), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+        pages.write_text(target / name, json.dumps(plain(record), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     for mistakes, characters in ((8, 1500), (4, 400), (0, 0)):
         page = render_reward(audit, title, mistakes=mistakes, characters=characters)
         if len(page.encode("utf8", "replace")) <= MAX_BYTES:

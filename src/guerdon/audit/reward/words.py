@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
-from guerdon.audit.formats import count, number, percent, plural
+from guerdon.audit.formats import count, number, percent, plain, plural
 from guerdon.audit.report.summary import Verdict
 from guerdon.audit.reward.estimates import Estimate
 from guerdon.audit.reward.numbers import RewardAudit
@@ -121,24 +120,13 @@ def summary_record(a: RewardAudit) -> dict[str, Any]:
         "gap": a.gap,
         "probes": [_probe(p) for p in a.probes],
     }
-    cleaned: dict[str, Any] = clean(record)
+    cleaned: dict[str, Any] = plain(record)
     return cleaned
 
 
 def _probe(p: Any) -> dict[str, Any]:
     out = {k: getattr(p, k) for k in ("name", "group", "about", "verdict", "n", "largest", "spread", "failed", "skipped")}
     return {**out, **{k: getattr(p, k).plain() for k in ("shift", "gaps", "raised")}, "words": list(p.words)}
-
-
-def clean(value: Any) -> Any:
-    """Plain data without NaN or infinite numbers."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(k): clean(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [clean(v) for v in value]
-    return value
 
 
 def figure(e: Estimate) -> str:

@@ -20,10 +20,10 @@ class Proportion(NamedTuple):
     share: float
     lo: float
     hi: float
-    n: int
+    n: float
 
 
-def wilson(hits: float, n: int, level: float = 0.95) -> Proportion:
+def wilson(hits: float, n: float, level: float = 0.95) -> Proportion:
     r"""Wilson's score interval: the shares $p$ that a two-sided test would not reject.
 
     $\frac{\hat p + z^2 / 2n \pm z \sqrt{\hat p (1 - \hat p) / n + z^2 / 4 n^2}}{1 + z^2 / n}$. It stays inside [0, 1] and has a
@@ -31,7 +31,7 @@ def wilson(hits: float, n: int, level: float = 0.95) -> Proportion:
 
     Args:
         hits: Cases that count; a half for a tie is fine.
-        n: All cases.
+        n: All cases; fewer than were counted where they are not independent.
         level: Coverage of the interval.
 
     Example:
