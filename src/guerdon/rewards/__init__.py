@@ -23,14 +23,25 @@ from guerdon.rewards.learned import (
 from guerdon.rewards.length import Length
 from guerdon.rewards.lift import Function, as_reward
 from guerdon.rewards.load import load_reward
-from guerdon.rewards.maths import Maths
 from guerdon.rewards.mixture import Mixture
 from guerdon.rewards.regex import Regex
+from guerdon.rewards.sandbox import Limits
 from guerdon.rewards.scoring import Scorer
 from guerdon.rewards.sentiment import Sentiment
+from guerdon.rewards.verifiers import (
+    SQL,
+    InputOutput,
+    Instructions,
+    Maths,
+    Molecules,
+    ToolCalls,
+    UnitTests,
+    Verilog,
+)
 
 __all__ = [
-    "BradleyTerry", "Column", "Davidson", "Ensemble", "FitSettings", "Fitted", "Format", "Function", "GaussianNLL",
-    "JSONSchema", "Journal", "Keywords", "Length", "Maths", "Mixture", "RaoKupper", "Regex", "RewardModel", "Scorer",
-    "Sentiment", "SquaredError", "as_reward", "close_pools", "fit_reward", "load_learned", "load_reward", "recorded",
+    "SQL", "BradleyTerry", "Column", "Davidson", "Ensemble", "FitSettings", "Fitted", "Format", "Function",
+    "GaussianNLL", "InputOutput", "Instructions", "JSONSchema", "Journal", "Keywords", "Length", "Limits", "Maths", "Mixture",
+    "Molecules", "RaoKupper", "Regex", "RewardModel", "Scorer", "Sentiment", "SquaredError", "ToolCalls", "UnitTests",
+    "Verilog", "as_reward", "close_pools", "fit_reward", "load_learned", "load_reward", "recorded",
 ]  # fmt: skip

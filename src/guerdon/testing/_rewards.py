@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import importlib.util
+import shutil
+
 from guerdon.core import Reward, Rollout
 from guerdon.rewards import (
+    SQL,
     Column,
     Ensemble,
     Format,
+    InputOutput,
+    Instructions,
     JSONSchema,
     Keywords,
     Length,
     Maths,
     Mixture,
+    Molecules,
     Regex,
     Sentiment,
+    ToolCalls,
+    UnitTests,
+    Verilog,
     as_reward,
     recorded,
 )
@@ -43,7 +53,37 @@ def example_rewards() -> dict[str, tuple[Reward, Rollout]]:
     texts = rows("a good cat", "bad dog!", "", "the cat sat on the mat", "a good cat", "\x00 cat")
     tagged = "<think>2+2</think><answer>4</answer>"
     answers = rows(r"\boxed{\frac{2}{4}}", "0.5", "3", r"\boxed{x+1}", "none", "1", answer=["1/2"] * 3 + ["x+1"] * 2 + [""])
-    return {
+    doubles = rows(
+        "def f(x): return 2 * x", "def f(x): return x", "def f(:", "f = (2).__mul__", "1/0", "\x00", test=["assert f(3) == 6"] * 6
+    )
+    prints = rows(
+        "print(int(input()) * 2)", "print(input())", "print(", "print(6)", "", "\x00", inputs=[["3\n"]] * 6, outputs=[["6\n"]] * 6
+    )
+    said = '{"name": "f", "arguments": {"x": 1}}'
+    calls = rows(
+        said,
+        said.replace("1", "2"),
+        "",
+        f"<tool_call>{said}</tool_call>",
+        "{",
+        "\x00",
+        calls=[[{"name": "f", "parameters": {"x": 1}}]] * 6,
+    )
+    queries = rows(
+        "SELECT a FROM t", "SELECT 1", "DROP TABLE t", "SELECT max(a) FROM t", "", "\x00",
+        query=["SELECT a FROM t"] * 6, database=["CREATE TABLE t (a); INSERT INTO t VALUES (2)"] * 6,
+    )  # fmt: skip
+    smiles = rows("CCO", "C1CC(", "", "c1ccccc1", "C" * 600, "\x00")
+    asked = {"instruction_id_list": [["punctuation:no_comma"]] * 6, "kwargs": [[{}]] * 6}
+    bench = """module tb; reg a = 0; wire good, q; int n, bad; RefModule r(a, good); TopModule t(a, q);
+      initial begin repeat (8) begin #1 n++; if (q !== good) bad++; a = ~a; end
+        $display("Mismatches: %0d in %0d samples", bad, n); $finish; end endmodule"""
+    gates = rows(
+        *(f"module TopModule(input a, output q); {gate} g(q, a); endmodule" for gate in ("not", "buf", "none")),
+        "module", "", "\x00",
+        test=[bench] * 6, reference=["module RefModule(input a, output q); assign q = ~a; endmodule"] * 6,
+    )  # fmt: skip
+    found: dict[str, tuple[Reward, Rollout]] = {
         "Column": (Column("score"), texts.replace(info={"score": [0.5, 1, True, "2.5", -3.0, None]})),
         "Ensemble": (Ensemble((Length(target=3), Keywords(("cat",))), combine="uncertainty"), texts),
         "Format": (Format(), rows(tagged, "4", tagged * 2, "<answer>4</answer>", tagged + "!", "<think>")),
@@ -57,4 +97,14 @@ def example_rewards() -> dict[str, tuple[Reward, Rollout]]:
         "Sentiment": (Sentiment(), texts),
         "as_reward": (as_reward(word_overlap), texts.replace(info={"answer": ["a good cat"] * 3 + ["the mat"] * 2 + [""]})),
         "as_reward, lists by group": (as_reward(distinct_in_group), texts),
+        "InputOutput": (InputOutput(), prints),
+        "Instructions": (Instructions(), texts.replace(info=asked)),
+        "SQL": (SQL(), queries),
+        "ToolCalls": (ToolCalls(partial=True), calls),
+        "UnitTests": (UnitTests(), doubles),
     }
+    if importlib.util.find_spec("rdkit"):  # an extra of its own
+        found["Molecules"] = (Molecules(("qed", "sa")), smiles)
+    if shutil.which("iverilog"):
+        found["Verilog"] = (Verilog(), gates)
+    return found
