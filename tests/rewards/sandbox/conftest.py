@@ -1,3 +1,3 @@
 """The harness is a program of its own (``test_attacks.py`` starts it), not a module of tests."""
 
-collect_ignore = ["as_user.py", "effects.py", "harness.py"]
+collect_ignore = ["as_user.py", "cases.py", "effects.py", "harness.py"]

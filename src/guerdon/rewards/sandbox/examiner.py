@@ -38,7 +38,11 @@ class Judge:
             self._let_go()
             self.holder = _Holder(self.zygote, *key)
         report = self.holder.examine(channel)
-        return self._let_go() or Ended() if report is None else report
+        if report is None:
+            return self._let_go() or Ended()
+        if not report["stays"]:
+            self._let_go()
+        return report
 
     def _let_go(self) -> Ended | None:
         holder, self.holder = self.holder, None
@@ -69,16 +73,24 @@ class _Holder:
         self.line.settimeout(self.wall)
         try:
             wire.send(self.line, {"limit": self.output}, [channel])
-            report: dict[str, Any] | None = wire.receive(self.line, self.output)
+            report = wire.receive(self.line, self.output)
         except TimeoutError:
             self.late = True
             return None
         except (OSError, wire.Unreadable):
             return None
-        return report
+        return report if _well_formed(report) else None
 
     def end(self) -> Ended:
         self.line.close()
         self.zygote.stop(self.number)
         ended = self.zygote.finish(self.number, Limits(wall=LATER))
         return Ended("time", f"timed out after {self.wall:g} s", None) if self.late else ended
+
+
+_FORM = {"passed": bool, "note": str, "unfit": str, "loads": bool, "calls": int, "stays": bool}
+
+
+def _well_formed(report: Any) -> bool:
+    """Whether a report is one of ours; a test, which may be a stranger's, can write to the same socket."""
+    return isinstance(report, dict) and {n: type(v) for n, v in report.items()} == _FORM

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import ast
 import builtins
+import dis
 import hashlib
 import linecache
 import random
 import socket
+import sys
 import types
 from collections.abc import Iterator
 from typing import Any
@@ -214,7 +216,8 @@ def serve(line: socket.socket, test: str, given: str, call: str) -> None:
                 said = {"passed": False, "note": "", "unfit": unfit, "loads": False, "calls": 0}
             else:
                 said = exam.run(Channel(sock, asked["limit"]))
-            wire.send(line, said)
+        said["stays"] = len(sys._current_frames()) == 1  # a test that left threads behind is not kept
+        wire.send(line, said)
 
 
 class Exam:
@@ -310,12 +313,19 @@ def _compiled(tree: ast.Module, file: str, what: str) -> types.CodeType:
 
 
 def _names(code: types.CodeType) -> list[str]:
-    """Names that a piece of code may look up, in the order of their use."""
-    found = dict.fromkeys(code.co_names)
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            found |= dict.fromkeys(_names(constant))
-    return list(found)
+    """Names that a test looks up without ever setting them: it may want them of the program, which learns no others."""
+    found: dict[str, None] = {}
+    own: set[str] = set()
+    parts = [code]
+    while parts:
+        part = parts.pop()
+        for step in dis.get_instructions(part):
+            if step.opname in ("LOAD_NAME", "LOAD_GLOBAL"):
+                found[step.argval] = None
+            elif step.opname in ("STORE_NAME", "STORE_GLOBAL") and (part is code or step.opname == "STORE_GLOBAL"):
+                own.add(step.argval)
+        parts += [c for c in part.co_consts if isinstance(c, types.CodeType)]
+    return [n for n in found if n not in own]
 
 
 def _where(error: BaseException) -> str:
@@ -337,4 +347,5 @@ def _said(answer: dict[str, Any]) -> str:
 
 def _short(error: BaseException) -> str:
     text = wire.line(error)
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    kind = wire.line(type(error).__name__)
+    return f"{kind}: {text}" if text else kind

@@ -98,7 +98,7 @@ class Zygote:
         if not reachable and not privileges.can_read_all():
             self.uid = None
         self.outside = not own_world and self.uid is None  # its processes count among the user's others
-        self.folder, self.scratch = "", -1
+        self.folder, self.scratch, self.outer = "", -1, -1
         if not own_world:
             self._make_folder()
         ours, theirs = socket.socketpair()
@@ -231,6 +231,7 @@ class Zygote:
         """The scratch folder, in a folder whose entries only we can change."""
         outer = tempfile.mkdtemp(prefix="guerdon-sandbox-")
         os.chmod(outer, 0o711)
+        self.outer = os.open(outer, scratch.FOLDER)
         self.folder = os.path.join(outer, "scratch")
         os.mkdir(self.folder, 0o700)
         self.scratch = os.open(self.folder, scratch.FOLDER)
@@ -242,9 +243,10 @@ class Zygote:
             return
         with contextlib.suppress(OSError):
             scratch.wipe(self.scratch)
-            os.rmdir(self.folder)
+            scratch.wipe(self.outer)
             os.rmdir(os.path.dirname(self.folder))
         os.close(self.scratch)
+        os.close(self.outer)
         self.scratch = -1
 
 

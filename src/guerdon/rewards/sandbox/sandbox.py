@@ -244,13 +244,13 @@ def _examined(report: dict[str, Any] | Ended, ended: Ended) -> Examined:
     if isinstance(report, Ended):
         if report.cause in ("time", "memory"):  # the test itself took too much, on what the program answered
             return Examined(False, f"the test {report.reason}", ended)
-        reason = f"the test gave no verdict: {report.reason or 'its process ended'}"
+        reason = "the test gave no verdict" + (f": {report.reason}" if report.cause not in ("", "stopped") else "")
         return Examined(False, reason, replace(ended, cause="sandbox", reason=reason))
     passed, loads, calls = report["passed"], report["loads"], report["calls"]
-    if report["unfit"]:
-        return Examined(False, report["unfit"], replace(ended, cause="sandbox", reason=report["unfit"]), loads, calls)
+    if unfit := wire.line(report["unfit"], 500):
+        return Examined(False, unfit, replace(ended, cause="sandbox", reason=unfit), loads, calls)
     killed = not passed and ended.cause not in ("", "exit")
-    return Examined(passed, ended.reason if killed else report["note"], ended, loads, calls)
+    return Examined(passed, ended.reason if killed else wire.line(report["note"], 500), ended, loads, calls)
 
 
 _shared: Sandbox | None = None

@@ -24,9 +24,9 @@ DOTTED = re.compile(r"[^\W\d_](\.[^\W\d_])+")  # u.s, p.m, j.r.r
 ENDINGS = frozenset({"e.g", "i.e", "p.s", "p.p.s"})  # a full stop behind them ends a sentence, as in IFEval's checker
 _OPENERS = (
     "a all also although an and another any as at because before but by do each even every finally first for from he her here "
-    "his how however i if in indeed instead it its let many maybe meanwhile moreover most my nevertheless no not now of on once one "
-    "only or our perhaps please she since so some still such that the their then there therefore these they this those though "
-    "thus to today under until we what when where while who why with without yet you your"
+    "his how however i if in indeed instead it its let many maybe meanwhile moreover most my nevertheless no not now of on once "
+    "one only or our perhaps please she since so some still such that the their then there therefore these they this those "
+    "though thus to today under until we what when where while who why with without yet you your"
 )
 OPENERS = frozenset(_OPENERS.split())
 
