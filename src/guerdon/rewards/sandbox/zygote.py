@@ -36,6 +36,7 @@ PR_SET_CHILD_SUBREAPER = 36
 
 def main(control: socket.socket, config: dict[str, Any]) -> None:
     """Confine this process, then serve jobs until the driver is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the one signal with a handler, so the one that reaches a first process
     zygote = Zygote(control, config)
     wire.send(control, {"ready": True})
     while True:
@@ -343,6 +344,7 @@ def _dress(zygote: Zygote, job: dict[str, Any], fds: list[int], inner: dict[str,
         os.dup2(HIGH + place, place, inheritable=place < TASK)
     os.closerange(max(places) + 1, 1024)
     os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     _limit(zygote, job["limits"])
     if zygote.late_drop:
         privileges.drop(zygote.uid, read_all=zygote.reads_all)
