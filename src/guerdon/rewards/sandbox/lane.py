@@ -24,7 +24,9 @@ from guerdon.rewards.sandbox.limits import Limits
 from guerdon.rewards.sandbox.results import Ended, ending
 
 # What runs in a zygote, each after those it uses.
-INSIDE = ("wire", "scratch", "privileges", "seccomp", "landlock", "namespaces", "bubblewrap", "program", "zygote")
+INSIDE = (
+    "wire", "scratch", "privileges", "seccomp", "landlock", "namespaces", "bubblewrap", "program", "child", "watch", "zygote",
+)  # fmt: skip
 START = 30.0  # seconds a zygote may take until it is ready
 GRACE = 10.0  # seconds a zygote may be late with its answer, as it may still be removing files
 # What programs import most, loaded once before the forks. More would be a burden: every child pays for the memory of its zygote.

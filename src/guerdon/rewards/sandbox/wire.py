@@ -41,22 +41,14 @@ def send(sock: socket.socket, message: Any, fds: list[int] | tuple[int, ...] = (
     sock.sendall(data)
 
 
-def receive(sock: socket.socket, limit: int, deep: int = 0) -> Any:
+def receive(sock: socket.socket, limit: int) -> Any:
     """The next frame; None at the end of the stream.
 
     Raises:
         Unreadable: for a frame above ``limit`` bytes, or one that is cut short or no JSON.
     """
     head = _exactly(sock, HEAD.size)
-    if head is None:
-        return None
-    (size,) = HEAD.unpack(head)
-    if size > limit:
-        raise Unreadable(f"more than {limit} bytes")
-    text = _exactly(sock, size)
-    if text is None:
-        raise Unreadable("cut short")
-    return parse(text)
+    return None if head is None else _body(sock, head, limit)
 
 
 def receive_with_fds(sock: socket.socket, limit: int) -> tuple[Any, list[int]]:
@@ -66,13 +58,17 @@ def receive_with_fds(sock: socket.socket, limit: int) -> tuple[Any, list[int]]:
         return None, []
     if len(data) < HEAD.size:
         data += _exactly(sock, HEAD.size - len(data)) or b""
-    (size,) = HEAD.unpack(data)
+    return _body(sock, data, limit), fds
+
+
+def _body(sock: socket.socket, head: bytes, limit: int) -> Any:
+    (size,) = HEAD.unpack(head)
     if size > limit:
         raise Unreadable(f"more than {limit} bytes")
     text = _exactly(sock, size)
     if text is None:
         raise Unreadable("cut short")
-    return parse(text), fds
+    return parse(text)
 
 
 def parse(text: bytes) -> Any:
