@@ -16,7 +16,7 @@ from guerdon.rewards.sandbox import wire
 from guerdon.rewards.sandbox.examiner import LATER, Judge
 from guerdon.rewards.sandbox.lane import WARM, Broken, Zygote, end_all, forget_all
 from guerdon.rewards.sandbox.layout import command_layout, python_layout
-from guerdon.rewards.sandbox.levels import Level, level_named
+from guerdon.rewards.sandbox.level import Level, level_named
 from guerdon.rewards.sandbox.limits import Limits
 from guerdon.rewards.sandbox.pool import Pool
 from guerdon.rewards.sandbox.results import Called, Ended, Examined, Raised, Returned
