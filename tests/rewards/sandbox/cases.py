@@ -21,6 +21,8 @@ PROLOGUE = (HERE / "prologue.txt").read_text()
 EPILOGUE = """
 def solve(*args, _solve=solve):  # nobody reads what it prints in an exam
     answer = _solve(*args)
+    if len(launched) > ALLOWED:
+        told.append(f"{len(launched)} processes")
     if told:
         raise Exception("REACHED " + "; ".join(told[:4]))
     return answer

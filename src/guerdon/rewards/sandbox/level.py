@@ -78,17 +78,17 @@ def _landlock() -> str:
 def _level(name: str, missing: str) -> Level:
     everything = frozenset(KINDS)
     if name == "rlimits":
-        stops, note = (
-            everything - {"escape", "memory"},
-            "programs read what their user can read, reach the network, and share memory",
-        )
+        stops = everything - {"escape", "memory", "peek", "survive"}
+        note = "programs read files, reach the network, and share memory"
         if not _own_user():
-            stops -= {"forge", "parent", "peek", "survive"}  # they are our equals, and can write into our memory
+            stops -= {"forge", "parent"}  # they are our equals, and can write into our memory
+        elif not privileges.readable_by(privileges.FIRST, python_layout().read):
+            note += "; as the interpreter lies where only root can read, they read every file"
         if os.geteuid() == 0 and not _own_user():
-            stops -= {"fork"}
+            stops -= {"fork"}  # no limit on threads holds for user 0
             note += "; they stay user 0, without its capabilities"
         if sys.platform == "darwin":
-            stops -= {"fork", "survive"}
+            stops -= {"fork"}
         return Level(name, missing, stops, note)
     if name == "landlock":
         abi = landlock.abi()
