@@ -222,7 +222,8 @@ def test_some_references_of_humaneval_and_mbpp(shared_data):
     wrong = HUMAN(recorded(columns["prompt"], ["    return None\n"] * len(some), columns))
     assert wrong.total.tolist() == [0.0] * len(some) and wrong.ok.all()
     problems = read(shared_data / "verifiable" / "mbpp_sanitized.jsonl.gz")
-    some = [*problems[:8], *(p for p in problems if not p["reference_passes"])]
+    slow = "MbppEval/123"  # right, but takes some 3 s
+    some = [*problems[:8], *(p for p in problems if not p["reference_passes"] and p["task_id"] != slow)]
     columns = {c: [p[c] for p in some] for c in ("prompt", "test", "entry_point")}
     found = HUMAN(recorded(columns["prompt"], [p["canonical_solution"] for p in some], columns))
     assert [bool(t) for t in found.total.tolist()] == [p["reference_passes"] for p in some]
