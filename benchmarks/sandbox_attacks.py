@@ -90,7 +90,7 @@ def main() -> None:
     parser.add_argument("--lanes", type=int, default=os.cpu_count() or 2)
     args = parser.parse_args()
     users = USERS if os.geteuid() == 0 else {"user": ["--uid", str(os.geteuid())]}
-    system = {"kernel": platform.release(), "python": platform.python_version(), "processors": os.cpu_count()}
+    system = {"kernel": platform.release().split("-")[0], "python": platform.python_version(), "processors": os.cpu_count()}
     args.out.mkdir(parents=True, exist_ok=True)
     file = args.out / "sandbox_attacks.json"
     cells = json.loads(file.read_text())["cells"] if file.exists() else {}  # those of other levels are kept
