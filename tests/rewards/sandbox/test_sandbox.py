@@ -196,6 +196,7 @@ def test_helpers_of_the_task_are_its_own(box):
         ("def check(", "", "the test cannot be parsed: SyntaxError"),
         ("assert same(print)", "", "the test hands the program a value of type builtin_function_or_method"),
         ("assert same(1) == 1", "1/0", "the task's own code fails: ZeroDivisionError"),
+        ("assert same(1) == 1", "def (", "the task's own code cannot be parsed"),
     ],
 )
 def test_a_test_that_cannot_be_used_is_no_verdict(box, test, given, why):
