@@ -1,5 +1,5 @@
 #!/bin/sh
-# Every check that CI runs, in order, up to the first that fails. PYTEST_ARGS goes to pytest: PYTEST_ARGS='-n 2', '-k reduce'.
+# Every check that CI runs, in order, up to the first that fails. PYTEST_ARGS goes to pytest in place of -n 2: PYTEST_ARGS="-k reduce".
 set -eu
 cd "$(dirname "$0")/.."
 start=$(date +%s)
@@ -17,6 +17,6 @@ step "ruff check" .venv/bin/ruff check .
 step "ruff format" .venv/bin/ruff format --check .
 step "mypy" .venv/bin/mypy
 # shellcheck disable=SC2086 # several arguments
-step "pytest" .venv/bin/python -m pytest --durations=15 ${PYTEST_ARGS:-}
+step "pytest" .venv/bin/python -m pytest --durations=15 ${PYTEST_ARGS:--n 2}
 step "docs" env NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict
 printf '\nAll checks passed in %s s.\n' "$(($(date +%s) - start))"

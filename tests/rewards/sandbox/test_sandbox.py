@@ -266,6 +266,29 @@ def test_the_end_of_the_driver_ends_everything(tmp_path):
     pytest.fail("the zygote outlived its driver")
 
 
+FORKS = """
+import os
+from guerdon.rewards.sandbox import Sandbox
+box = Sandbox(level="{level}", lanes=1)
+print(box.script("print('first')").stdout, end="", flush=True)
+if (child := os.fork()) == 0:
+    print(box.script("print('fork')").stdout, end="", flush=True)
+    box.close()
+    os._exit(0)
+os.waitpid(child, 0)
+print(box.script("open('x', 'w').write('y'); print('again')").stdout, end="", flush=True)
+"""
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="there Python warns of every fork of a process with threads")
+@pytest.mark.parametrize("level", [lv.name for lv in levels() if not lv.missing])
+def test_a_fork_of_the_driver_has_a_sandbox_of_its_own(level):
+    import subprocess
+
+    done = subprocess.run([sys.executable, "-c", FORKS.format(level=level)], capture_output=True, text=True, timeout=60)
+    assert done.stdout.split() == ["first", "fork", "again"], done.stderr
+
+
 def test_the_shared_sandbox_is_one(monkeypatch):
     monkeypatch.setattr("guerdon.rewards.sandbox.sandbox._shared", None)
     found = []

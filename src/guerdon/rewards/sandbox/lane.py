@@ -296,9 +296,12 @@ _TEXTS = {name: Path(__file__).with_name(f"{name}.py").read_text(encoding="utf8"
 
 
 def forget_all() -> None:
-    """In a fork of this process: they are the parent's."""
+    """In a fork of this process: they are the parent's, and so are their folders. The fork starts its own when it needs them."""
     for zygote in list(_alive):
         zygote.control.close()
+        zygote.scratch = -1
+        if zygote.process.stderr is not None:
+            zygote.process.stderr.close()
     _alive.clear()
 
 

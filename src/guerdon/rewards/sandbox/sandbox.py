@@ -60,7 +60,6 @@ class Sandbox:
         self._commands: dict[frozenset[str], Pool[Zygote]] = {}  # by the programs they can see
         self._lock = threading.Lock()
         self.closed = False
-        self._owner = os.getpid()
 
     def script(
         self, source: str, *, stdin: str = "", files: Mapping[str, str] | None = None, limits: Limits | None = None
