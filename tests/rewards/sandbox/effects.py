@@ -161,7 +161,10 @@ class World:
         found = [f"a process is a zombie or stopped: {pid} {s}" for pid, s in now.items() if s[1] in "ZTt"]
         if len(now) > len(self.baseline):
             found.append(f"processes of the sandbox: {len(now)}, before {len(self.baseline)}")
-        if (left := self._scratch()) > self.left:
+        patience = time.monotonic() + 3  # the folder is emptied behind the verdict, before the next program
+        while (left := self._scratch()) > self.left and time.monotonic() < patience:
+            time.sleep(0.02)
+        if left > self.left:
             found.append(f"left {left - self.left} files or folders in scratch")
         return found
 

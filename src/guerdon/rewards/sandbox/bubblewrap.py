@@ -9,7 +9,7 @@ import functools
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -48,7 +48,14 @@ def version() -> tuple[int, ...]:
     return tuple(int(n) for n in re.findall(r"\d+", told))
 
 
-def command(layout: Any, argv: Sequence[str], *, uid: int | None, hostname: str = "sandbox") -> list[str]:
+def command(
+    layout: Any,
+    argv: Sequence[str],
+    *,
+    uid: int | None,
+    environment: Mapping[str, str] | None = None,
+    hostname: str = "sandbox",
+) -> list[str]:
     """The command line that starts ``argv`` as the first process of a world; its first act must be ``finish``.
 
     Open files that are passed on (``pass_fds``) stay open. The outer process only waits: it ends with the inner one's exit code,
@@ -59,6 +66,7 @@ def command(layout: Any, argv: Sequence[str], *, uid: int | None, hostname: str 
         layout: Has the attributes of a ``Layout``.
         argv: Program and arguments; the program is in the layout.
         uid: Who the first process will become, so that the scratch folder is open to it; None stays this user.
+        environment: All that is seen of the environment.
         hostname: Name of the machine as seen inside.
     """
     known = version()
@@ -69,7 +77,8 @@ def command(layout: Any, argv: Sequence[str], *, uid: int | None, hostname: str 
     elif uid is not None:
         needs += ["CAP_SETUID", "CAP_SETGID"]
     found += [word for name in needs for word in ("--cap-add", name)]
-    found += ["--hostname", hostname, "--new-session", "--as-pid-1"]
+    found += ["--hostname", hostname, "--new-session", "--as-pid-1", *(["--clearenv"] if known >= (0, 5) else [])]
+    found += [word for name, text in (environment or {}).items() for word in ("--setenv", name, text)]
     # Folders that bwrap makes unasked above a mount are closed to other users.
     places = [*layout.read, *layout.devices, *(place for _, place in layout.links), layout.scratch, WORLD + "/."]
     for folder in sorted({f for place in places for f in _above(place)}):

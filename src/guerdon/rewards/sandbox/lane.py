@@ -105,8 +105,9 @@ class Zygote:
             self._make_folder()
         ours, theirs = socket.socketpair()
         argv = [sys.executable, "-S", "-s", "-P", "-B", "-X", "utf8", "-c", BOOT, str(theirs.fileno())]
+        seen = environment(self.folder or layout.scratch)
         if level == "bubblewrap":
-            argv = bubblewrap.command(layout, argv, uid=self.uid)
+            argv = bubblewrap.command(layout, argv, uid=self.uid, environment=seen)
         self.control = ours
         try:
             self.process = subprocess.Popen(
@@ -114,7 +115,7 @@ class Zygote:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
-                env=environment(self.folder or layout.scratch),
+                env=seen,
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
                 cwd="/",
