@@ -1,0 +1,87 @@
+"""Trial: one arm at one seed, and what came of it."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from guerdon.core.errors import PlanError
+from guerdon.study.budget import Budget
+from guerdon.study.study import Study
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is to be run.
+
+    Args:
+        arm: Name of the arm; "" for the study's ``prepare``.
+        seed: Of everything in it.
+        setting: What is being tuned, by name.
+    """
+
+    arm: str
+    seed: int
+    setting: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What came of a task.
+
+    Args:
+        task: What was run.
+        ok: Whether it ended with numbers.
+        metrics: Numbers, by name.
+        traces: Sequences of numbers, by name.
+        reason: Why it failed.
+        seconds: Wall-clock time it took.
+    """
+
+    task: Task
+    ok: bool
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    traces: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    reason: str = ""
+    seconds: float = 0.0
+
+
+def perform(study: Study, task: Task, budget: Budget) -> Trial:
+    """Runs a task here and now. Whatever goes wrong in the arm is a failed trial with its reason.
+
+    >>> from guerdon.study import Expect
+    >>> arms = {"a": lambda seed, budget: {"x": 1.0}, "b": lambda seed, budget: {"x": 1 / 0}}
+    >>> study = Study(arms, "x", [Expect("a", "higher", "b", by=1.0)], seeds=3)
+    >>> [perform(study, Task(name, 1000), Budget("tiny")).reason for name in arms]
+    ['', 'ZeroDivisionError: division by zero']
+    """
+    begin = time.monotonic()
+    try:
+        if not task.arm:
+            if study.prepare is not None:
+                study.prepare(budget)
+            return Trial(task, True, seconds=time.monotonic() - begin)
+        found = study.arms_at(budget)[task.arm](task.seed, budget, **task.setting)
+        metrics, traces = _sorted(found, task.arm)
+    except Exception as e:  # noqa: BLE001 (an arm is any code; its failure is a value)
+        return Trial(task, False, reason=f"{type(e).__name__}: {e}".strip(), seconds=time.monotonic() - begin)
+    return Trial(task, True, metrics, traces, seconds=time.monotonic() - begin)
+
+
+def _sorted(found: object, arm: str) -> tuple[dict[str, float], dict[str, list[float]]]:
+    """Metrics and traces of what an arm returned."""
+    if not isinstance(found, Mapping):
+        raise PlanError(f"arm {arm!r} returned {type(found).__name__}; a mapping from names to numbers was expected")
+    metrics: dict[str, float] = {}
+    traces: dict[str, list[float]] = {}
+    for name, value in found.items():
+        if isinstance(value, Sequence) and not isinstance(value, str):
+            traces[name] = [float(v) for v in value]
+        else:
+            metrics[name] = float(value)
+            if not math.isfinite(metrics[name]):
+                raise PlanError(f"arm {arm!r}: {name} is {metrics[name]}")
+    return metrics, traces

@@ -1,0 +1,1 @@
+"""Policy gradients for language models."""
