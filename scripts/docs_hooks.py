@@ -11,7 +11,7 @@ import griffe
 from latex2mathml.converter import convert
 from mkdocs.exceptions import PluginError
 
-SECTIONS = {"concepts": "Concepts", "how-to": "How to", "systems": "Systems", "api": "API"}  # in the order of a first reading
+SECTIONS = {"concepts": "Concepts", "how-to": "How to", "api": "API"}  # in the order of a first reading
 FORMULA = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.+?)\\[)\]]</\1>', re.DOTALL)
 DOCTEST = re.compile(r"^( *)>>> .*(?:\n\1\S.*)*", re.MULTILINE)  # up to a blank line or a smaller indent
 

@@ -9,7 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from guerdon.core import Items, ModelError, Rollout, Streams
-from guerdon.policies import CausalLM
+from guerdon.policies import CausalLM, causal_lm
 from guerdon.testing._models import tiny_lm, tiny_model, tiny_tokenizer
 
 STREAMS = Streams(8)
@@ -104,6 +104,30 @@ def test_padding_may_hold_anything():
     assert behind.any()
     spoiled = rollout.replace(actions=torch.where(behind, 10**9, rollout.actions))
     assert torch.equal(policy(spoiled).logp, policy(rollout).logp)
+
+
+def test_without_gradients_many_rows_are_read_in_parts_of_similar_length(monkeypatch):
+    policy, shapes = tiny_lm(), []
+    policy.network.backbone.register_forward_pre_hook(
+        lambda module, args, kwargs: shapes.append(tuple(kwargs["input_ids"].shape)), with_kwargs=True
+    )
+    rollout = policy.sample(ITEMS, 6, streams=STREAMS, max_tokens=12)
+    shapes.clear()
+    whole = policy(rollout, want=("logp", "entropy"))
+    monkeypatch.setattr(causal_lm, "_AT_ONCE", 40)
+    policy(rollout)
+    assert len(shapes) == 2  # with gradients it is the caller who makes parts
+    assert len({s[0] for s in shapes}) == 1
+    shapes.clear()
+    with torch.no_grad():
+        parts = policy(rollout, want=("logp", "entropy"))
+        assert sum(n for n, _ in shapes) == len(rollout)
+        assert len(shapes) > 3
+        assert all(n * t <= 40 for n, t in shapes)
+        for a, b in ((parts.logp, whole.logp), (parts.entropy, whole.entropy)):
+            assert torch.allclose(a, b.detach(), rtol=0, atol=1e-12)
+        hidden = policy(rollout, want=("logp", "hidden")).hidden
+    assert torch.equal(hidden, policy(rollout, want=("logp", "hidden")).hidden.detach())
 
 
 def test_hidden_is_what_the_next_token_is_chosen_from():

@@ -11,7 +11,7 @@ import torch
 from guerdon import advantages, objectives
 from guerdon.core import Batch, Items, RewardOutput, Streams, Term
 from guerdon.policies import Frozen, HeadOnPolicy
-from guerdon.run import AdamW, Train
+from guerdon.run import AdamW, Train, train
 from guerdon.testing import check_learner, tiny_lm
 from guerdon.testing._base import padded, shuffled
 
@@ -52,6 +52,30 @@ def test_the_gradient_does_not_depend_on_how_it_is_computed(batch, name):
     for change, (other, rows) in changes.items():
         gap = float((gradient(other, TERMS[name], rows) - whole).abs().max())
         assert gap <= 1e-6 * scale, change
+
+
+def test_by_default_a_cpu_takes_parts_of_equal_size(batch, monkeypatch):
+    """147 steps in 12 rows, about 40 at once: 147 / 40 = 3.7, so four parts of three rows; figures are those of the whole."""
+    whole = gradient(batch, TERMS["grpo"], 12)
+    assert int(batch.rollout.lengths.sum()) == 147
+    seen = []
+
+    def figures():
+        policy = copy.deepcopy(POLICY)
+        policy.register_forward_hook(lambda module, args, out: seen.append((len(args[0]), args[0].steps)))
+        trainer = Train(TERMS["grpo"], AdamW(lr=0.0)).build(policy)
+        return trainer.update(batch.replace(rollout=batch.rollout.replace(logp=batch.rollout.logp + noise)), RUN)
+
+    noise = torch.rand(batch.rollout.logp.shape, generator=torch.Generator().manual_seed(1), dtype=torch.double)
+    once = figures()
+    assert [n for n, _ in seen] == [12]
+    monkeypatch.setattr(train, "_STEPS", 40)
+    seen.clear()
+    parts = figures()
+    assert [n for n, _ in seen] == [3, 3, 3, 3]
+    assert [t for _, t in seen] == sorted(t for _, t in seen)  # rows of similar length together
+    assert parts == pytest.approx(once, rel=1e-9)
+    assert float((gradient(batch, TERMS["grpo"], None) - whole).abs().max()) <= 1e-6 * float(whole.abs().max())
 
 
 def test_failed_rows_leave_no_trace(batch):

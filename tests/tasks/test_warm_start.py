@@ -141,3 +141,15 @@ def test_a_terminal_sees_a_bar_and_a_pipe_sees_nothing(
     assert "small model" in seen.err
     with Progress(console=Console(stderr=True)):  # inside the bar of a run
         train_lm(PAIRS, SMALL, steps=3, title="small model")
+
+
+@pytest.mark.parametrize(("size", "parameters"), [("100k", 1e5), ("340k", 3.4e5), ("1m", 1e6)])
+def test_named_shapes_have_the_size_they_say(size: str, parameters: float) -> None:
+    config = LMConfig.sized(size, positions=50)
+    assert config.positions == 50
+    assert sum(p.numel() for p in config.build().parameters()) == pytest.approx(parameters, rel=0.05)
+
+
+def test_an_unknown_size_names_the_nearest() -> None:
+    with pytest.raises(PlanError, match="there is no size '1M'; did you mean '1m'"):
+        LMConfig.sized("1M")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import Tensor
 
@@ -14,13 +15,14 @@ from guerdon.core.stats import moments
 
 @dataclass(frozen=True)
 class GroupNorm(FromReward):
-    r"""$A_i = (R_i - \bar R) / (s + \epsilon)$ with mean and deviation of the returns of the row's own group.
+    r"""$A_i = (R_i - \bar R) / (s + \epsilon)$ with the mean of the returns of the row's own group.
 
     The deviation has Bessel's correction. Groups with fewer than two rows that count, and groups whose returns are all equal,
     get 0. The same number stands at every chosen step of a row.
 
     Args:
-        std: Divide by the deviation (GRPO) or not (Dr. GRPO).
+        std: What $s$ is: True: the deviation of the group's returns (GRPO); ``"batch"``: that of all returns of the draw, so that
+            rare outcomes of one group are not blown up (Lite PPO); False: there is no division (Dr. GRPO).
         eps: Added to the deviation.
         trained_only: Statistics over rows that are trained on (weight above 0) instead of all that were scored; others get 0.
 
@@ -33,21 +35,25 @@ class GroupNorm(FromReward):
         >>> bool(a.amax(1)[:4].sum() + a.amin(1)[:4].sum() < 1e-9)  # the first group's numbers cancel
         True
 
-    Sources: GRPO (arXiv:2402.03300); without the deviation: Understanding R1-Zero-Like Training (arXiv:2503.20783).
+    Sources: GRPO (arXiv:2402.03300); without the deviation: Understanding R1-Zero-Like Training (arXiv:2503.20783); with that of
+    the batch: Tricks or Traps? A Deep Dive into RL for LLM Reasoning (arXiv:2508.08221).
     """
 
-    std: bool = True
+    std: bool | Literal["batch"] = True
     eps: float = 1e-4
     trained_only: bool = False
 
     def __post_init__(self) -> None:
         if self.eps <= 0:
             raise PlanError(f"GroupNorm: eps must be above 0, got {self.eps}")
+        if not isinstance(self.std, bool) and self.std != "batch":
+            raise PlanError(f"GroupNorm: std must be true, false or 'batch', got {self.std!r}")
 
     def __call__(self, batch: Batch) -> Tensor:
         rows, total = counted(batch, self.trained_only), returns(batch).detach()
         m = moments(total, rows, batch.rollout.group)
         advantage = total - m.mean.to(total)
         if self.std:
-            advantage = advantage / (m.std + self.eps).to(total)
+            spread = moments(total, rows).std if self.std == "batch" else m.std
+            advantage = advantage / (spread + self.eps).to(total)
         return on_chosen(advantage, batch, rows & (m.count >= 2))

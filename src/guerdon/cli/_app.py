@@ -6,7 +6,24 @@ from typing import Annotated
 
 import typer
 
-from guerdon.cli import _audit, _compare, _demo, _doctor, _feedback, _fit, _frontier, _init, _schema, _score, _train
+from guerdon.cli import (
+    _audit,
+    _cite,
+    _compare,
+    _cp,
+    _demo,
+    _doctor,
+    _feedback,
+    _fit,
+    _frontier,
+    _init,
+    _reproduce,
+    _schema,
+    _score,
+    _show,
+    _systems,
+    _train,
+)
 
 app = typer.Typer(
     name="guerdon",
@@ -33,5 +50,7 @@ def guerdon(
         typer.echo(context.get_help())
 
 
-for module in (_demo, _init, _train, _feedback, _fit, _score, _audit, _compare, _frontier, _schema, _doctor):
+RUNS = (_demo, _init, _train, _feedback, _fit, _score, _audit, _compare, _frontier)
+STUDIES = (_systems, _show, _cite, _reproduce, _cp)
+for module in (*RUNS, *STUDIES, _schema, _doctor):
     module.register(app)

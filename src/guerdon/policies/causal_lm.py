@@ -21,6 +21,8 @@ from guerdon.policies._text import Text
 if TYPE_CHECKING:
     from guerdon.policies._generate import Answers
 
+_AT_ONCE = 1024  # steps of a pass without gradients on a CPU: few enough for the caches
+
 
 class CausalLM(Policy):
     r"""A causal language model whose steps are tokens.
@@ -217,9 +219,16 @@ class CausalLM(Policy):
         Logits are made for chosen steps only, a chunk at a time. Rows of different behaviours may be mixed. Behind a wide cut
         (``trace["log_kept"]``) the mass of the kept set is taken as it was, and the entropy is that of all ids.
         """
-        mask, steps = rollout.mask.to(self.device), rollout.steps
-        if bool(mask[:, :1].any()):
+        if bool(rollout.mask[:, :1].any()):
             raise ValueError("a language model cannot choose step 0: nothing stands before it")
+        large = rollout.mask.numel() > _AT_ONCE and self.device.type == "cpu"
+        if large and not torch.is_grad_enabled() and "hidden" not in want:  # parts are trimmed to what was chosen
+            return by_length(rollout, self._read, want, _AT_ONCE)
+        return self._read(rollout, want=want)
+
+    def _read(self, rollout: Rollout, *, want: Collection[Want]) -> PolicyOutput:
+        """``forward`` of all rows at once."""
+        mask, steps = rollout.mask.to(self.device), rollout.steps
         lengths = rollout.lengths.to(self.device)
         read = min(steps - 1, int(lengths.max()) - ("hidden" not in want)) if len(rollout) else 0
         if self.network.limit is not None and read > self.network.limit:

@@ -15,6 +15,8 @@ from guerdon.core import Batch, Due, Objective, PlanError, PolicyOutput, Rollout
 from guerdon.core.reduction import components, denominator, micro_batches, reduce
 from guerdon.run.optim import AdamW, load_optimizer_state, optimizer_state
 
+_STEPS = 1024  # of a micro-batch on a CPU: few enough for the caches, and for memory that is used again; enough for the calls
+
 
 @dataclass(frozen=True)
 class Train:
@@ -26,7 +28,7 @@ class Train:
         of: What is trained: ``"policy"``, a critic's name, or ``("policy", critic)`` for both at once on shared features.
         epochs: Passes over each draw.
         minibatches: Optimiser steps per pass.
-        rows: Rows computed at once (None: all); changes memory and speed, never the gradient.
+        rows: Rows computed at once (None: all, or on a CPU as many as are fastest); changes memory and speed, never the gradient.
         max_grad_norm: Gradients are scaled down to this norm (None: never).
         due: When this learner learns.
     """
@@ -103,7 +105,7 @@ class Trainer:
             return
         self.optimizer.zero_grad(set_to_none=True)
         sums: dict[str, float] = defaultdict(float)
-        for micro in micro_batches(part, [t.objective.unit for t in self.terms], self.spec.rows):
+        for micro in micro_batches(part, [t.objective.unit for t in self.terms], self.spec.rows or self._fastest(part)):
             new: PolicyOutput = self.network(micro.rollout, want=self.wants)
             loss = self._loss(new, micro, totals, sums)
             if loss.requires_grad:
@@ -117,6 +119,13 @@ class Trainer:
         figures.add("grad_norm", float(norm))
         for name, value in sums.items():
             figures.add(name, value)
+
+    def _fastest(self, part: Batch) -> int | None:
+        """Rows of parts that hold about ``_STEPS`` steps each; None where all at once is best."""
+        if self.parameters[0].device.type != "cpu" or not len(part):
+            return None
+        parts = round(int(part.rollout.lengths.sum()) / _STEPS)
+        return math.ceil(len(part) / max(parts, 1))
 
     def _loss(self, new: PolicyOutput, micro: Batch, totals: list[float], sums: dict[str, float]) -> Tensor:
         loss = torch.zeros((), device=micro.weight.device)
@@ -140,30 +149,36 @@ def _short(objective: Objective) -> str:
 
 
 class _Figures:
-    """Running means and maxima of what a learner reports."""
+    """Running means and maxima of what a learner reports; a mean over micro-batches is weighted by what each one holds."""
 
     def __init__(self) -> None:
         self.values: dict[str, list[float]] = defaultdict(list)
+        self.weights: dict[str, list[float]] = defaultdict(list)
 
-    def add(self, name: str, value: float) -> None:
+    def add(self, name: str, value: float, weight: float = 1.0) -> None:
         self.values[name].append(value)
+        self.weights[name].append(weight)
 
     def watch(self, new: PolicyOutput, micro: Batch, mismatch: bool, terms: Sequence[Term]) -> None:
         rollout, weight = micro.rollout, int(micro.rollout.mask.sum())
         if mismatch and new.logp is not None and has_behaviour_logp(rollout) and weight:
             gap = (new.logp.detach() - rollout.logp).abs()[rollout.mask]  # type: ignore[operator]
             self.add("mismatch/max", float(gap.max()))
-            self.add("mismatch/mean", float(gap.mean()))
+            self.add("mismatch/mean", float(gap.mean()), weight)
         for term in terms:
             describe = getattr(term.objective, "describe", None)
             if describe is not None:
                 with torch.no_grad():
                     for name, value in describe(new.detach(), term.view(micro)).items():
-                        self.add(name, float(value))
+                        self.add(name, float(value), len(micro))
 
     def mean(self) -> dict[str, float]:
-        return {k: (max(v) if k.endswith("/max") else sum(v) if k.startswith("skipped") else sum(v) / len(v))
+        return {k: (max(v) if k.endswith("/max") else sum(v) if k.startswith("skipped") else self._mean(k))
                 for k, v in self.values.items()}  # fmt: skip
+
+    def _mean(self, name: str) -> float:
+        values, weights = self.values[name], self.weights[name]
+        return sum(v * w for v, w in zip(values, weights, strict=True)) / sum(weights)
 
 
 def has_behaviour_logp(rollout: Rollout) -> bool:

@@ -19,7 +19,8 @@ class Refill:
     """Groups whose ok rewards all agree teach nothing: draw further contexts until ``contexts`` groups differ inside.
 
     Dynamic sampling of DAPO (arXiv:2503.14476). After ``tries`` rounds the draw goes on with what it has; at least one group
-    stays, so that a run on a solved task ends by its own rules and not here.
+    stays, so that a run on a solved task ends by its own rules and not here. The part ``rounds`` of the reward says how many
+    rounds a draw took, so that what was drawn and dropped can be counted.
 
     Args:
         contexts: Groups wanted per draw, and contexts per round.
@@ -44,7 +45,9 @@ class Refill:
             raise PlanError("Refill keeps and drops groups, so it needs a reward of scope 'sample' or 'group', not 'batch'")
         kept: list[tuple[Rollout, RewardOutput]] = []
         missing = self.contexts
+        rounds = 0
         for _ in range(self.tries):
+            rounds += 1
             rollout, reward = sample_and_score(draw, draw.items(self.contexts), self.n, self.controls, self.chunk)
             alive = differing_groups(rollout.group, reward.total, reward.ok)
             groups = rollout.group[alive].unique(sorted=True)[:missing]
@@ -56,4 +59,6 @@ class Refill:
         if missing == self.contexts:  # nothing differs anywhere: the last round stands for the draw
             kept = [(rollout, reward)]
         full = [k for k in kept if len(k[0])]
-        return Rollout.cat([r for r, _ in full]), RewardOutput.cat([o for _, o in full])
+        found = RewardOutput.cat([o for _, o in full])
+        parts = {**found.parts, "rounds": torch.full_like(found.total, rounds)}
+        return Rollout.cat([r for r, _ in full]), found.replace(parts=parts)

@@ -12,6 +12,6 @@ from guerdon.study.study import PILOT_SEEDS, VERDICT_SEEDS, Measured, Study
 from guerdon.study.trial import Task, Trial
 
 __all__ = [
-    "PILOT_SEEDS", "VERDICT_SEEDS", "Budget", "Expect", "Judged", "Measured", "Outcome", "Study", "Task", "Trial", "interval", "run_study",
-    "verdict_of",
+    "PILOT_SEEDS", "VERDICT_SEEDS", "Budget", "Expect", "Judged", "Measured", "Outcome", "Study", "Task", "Trial", "interval",
+    "run_study", "verdict_of",
 ]  # fmt: skip

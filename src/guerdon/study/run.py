@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import os
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from guerdon.core.errors import RunError
+from guerdon.core.errors import PlanError, RunError
+from guerdon.study.book import Book, Progress
 from guerdon.study.budget import Budget
 from guerdon.study.expectation import Judged, Verdict, judge_all, verdict_of
 from guerdon.study.study import PILOT_SEEDS, VERDICT_SEEDS, Study
 from guerdon.study.trial import Task, Trial
-from guerdon.study.workers import Here, Runner, Workers, trial_of
-
-Progress = Callable[[int, int, Trial], None]  # (trials done, trials in all, the last one)
+from guerdon.study.workers import Here, Runner, Workers
 
 
 @dataclass(frozen=True)
@@ -36,6 +33,8 @@ class Outcome:
         tuning: The trials that tuned them.
         seconds: Wall-clock time in all, those of an interrupted call included.
         prepared: Seconds of them for shared warm starts.
+        workers: Processes side by side.
+        pilot: Whether the seeds were pilot seeds.
     """
 
     study: Study
@@ -48,6 +47,8 @@ class Outcome:
     tuning: Sequence[Trial] = ()
     seconds: float = 0.0
     prepared: float = 0.0
+    workers: int = 1
+    pilot: bool = False
 
     @property
     def failed(self) -> list[Trial]:
@@ -78,16 +79,17 @@ def run_study(
     Args:
         study: What to run.
         budget: How much to spend; ``"tiny"`` gives no verdict.
-        seeds: Number of paired seeds (None: the study's; 2 at the tiny budget).
+        seeds: Number of paired seeds, at least 2 (None: the study's; 2 at the tiny budget).
         pilot: Look around with pilot seeds, from which no verdict comes.
         source: ``module:name`` or ``file.py:name`` of the study, so that trials can run in processes of their own; None: here,
             one after another.
-        workers: Processes (None: one for each core, at most 8).
+        workers: Processes (None: one for each core that may be used, at most 8).
         kept: A file to which trials are written as they end, and from which an interrupted study goes on.
         progress: Called after every trial.
 
     Raises:
-        RunError: where the warm starts cannot be made.
+        PlanError: for fewer than two seeds, or more than there are.
+        RunError: where the warm starts cannot be made, or an arm fails with every setting that it is tuned over.
 
     Example:
         >>> from guerdon.study import Expect
@@ -96,34 +98,48 @@ def run_study(
         >>> found.verdict, found.judged[0].effect, list(found.seeds)
         ('reproduced', 1.0, [1000, 1001, 1002, 1003])
     """
-    begin = time.monotonic()
     budget = Budget(budget) if isinstance(budget, str) else budget  # type: ignore[arg-type]
-    count = seeds or (2 if budget.name == "tiny" else study.seeds)
-    chosen = list((PILOT_SEEDS if pilot else VERDICT_SEEDS)[:count])
+    count = (2 if budget.name == "tiny" else study.seeds) if seeds is None else seeds
+    of = PILOT_SEEDS if pilot or budget.name == "tiny" else VERDICT_SEEDS
+    if not 2 <= count <= len(of):
+        raise PlanError(f"{count} seeds; from 2 to {len(of):,} are possible")
+    chosen = list(of[:count])
     arms = list(study.arms_at(budget))
     tunes = 0 if budget.name == "tiny" or pilot else len(study.tuned) * len(study.settings) * study.pilots
+    side_by_side = 1
     with ExitStack() as stack:
         runner: Runner = Here(study)
         if source is not None:
-            runner = stack.enter_context(Workers(source, workers or max(1, min(8, os.cpu_count() or 1))))
-        book = _Book(kept, runner, budget, 1 + tunes + len(arms) * count, progress)
+            side_by_side = workers or min(8, _cores())
+            runner = stack.enter_context(Workers(source, side_by_side))
+        book = Book(kept, runner, budget, 1 + tunes + len(arms) * count, progress)
         first = book.run([Task("", 0)])[0]
         if not first.ok:
             raise RunError(f"the warm starts could not be made: {first.reason}")
         settings, tuning = _tune(study, book) if tunes else (dict.fromkeys(study.tuned, study.settings[0]), [])
-        # Seed by seed, so that what is there when it is stopped is paired.
-        tasks = [Task(name, seed, settings.get(name, {})) for seed in chosen for name in arms]
+        # A few seeds at a time, so that what is there when it is stopped is paired; of one seed one after another, so that two
+        # processes do not make the same warm start of that seed at once.
+        blocks = [chosen[k : k + side_by_side] for k in range(0, count, side_by_side)]
+        tasks = [Task(name, seed, settings.get(name, {})) for block in blocks for name in arms for seed in block]
         found = {(t.task.arm, t.task.seed): t for t in book.run(tasks)}
     trials = {name: [found[name, seed] for seed in chosen] for name in arms}
     judged: list[Judged] = []
     if all(t.ok for e in study.expect for n in (e.arm, e.than) for t in trials[n]):
         judged = judge_all(study.expect, study.metric, {name: [t.metrics for t in rows] for name, rows in trials.items()})
     verdict = verdict_of(judged) if judged and budget.name != "tiny" and not pilot else None
-    seconds = time.monotonic() - begin + book.before / getattr(runner, "count", 1)
-    return Outcome(study, budget, chosen, trials, judged, verdict, settings, tuning, seconds, first.seconds)
+    return Outcome(
+        study, budget, chosen, trials, judged, verdict, settings, tuning, book.seconds, book.prepared, side_by_side, pilot
+    )
 
 
-def _tune(study: Study, book: _Book) -> tuple[dict[str, dict[str, Any]], list[Trial]]:
+def _cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # Linux: fewer than there are, in a container or under taskset
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _tune(study: Study, book: Book) -> tuple[dict[str, dict[str, Any]], list[Trial]]:
     """What each arm does best with on the pilot seeds; settings that fail there are passed over."""
     tasks = [
         Task(name, seed, setting)
@@ -135,48 +151,10 @@ def _tune(study: Study, book: _Book) -> tuple[dict[str, dict[str, Any]], list[Tr
     for name in study.tuned:
         score = []
         for setting in study.settings:
-            rows = [t for t in trials if t.task.arm == name and dict(t.task.setting) == setting]
+            rows = [t for task, t in zip(tasks, trials, strict=True) if task.arm == name and task.setting == setting]
             if all(t.ok for t in rows):
                 score.append((sign * sum(t.metrics[study.metric] for t in rows), setting))
         if not score:
             raise RunError(f"arm {name!r} failed at every setting: {next(t.reason for t in trials if t.task.arm == name)}")
         chosen[name] = max(score, key=lambda pair: pair[0])[1]
     return chosen, trials
-
-
-class _Book:
-    """Trials as they end: on the disk, so that nothing is run twice."""
-
-    def __init__(self, path: Path | None, runner: Runner, budget: Budget, total: int, progress: Progress | None):
-        self.path, self.runner, self.budget, self.total, self.progress = path, runner, budget, total, progress
-        self.known: dict[str, Trial] = {}
-        self.done, self.before = 0, 0.0
-        if path is not None and path.exists():
-            for line in path.read_text(encoding="utf8").splitlines():
-                if line.endswith("}"):  # the last line may be cut short
-                    trial = trial_of(json.loads(line))
-                    self.known[_key(trial.task)] = trial
-                    self.before += trial.seconds
-
-    def run(self, tasks: Iterable[Task]) -> list[Trial]:
-        tasks = list(tasks)
-        found = {_key(t): self.known[_key(t)] for t in tasks if _key(t) in self.known}
-        for trial in found.values():
-            self._tell(trial)
-        for trial in self.runner([t for t in tasks if _key(t) not in found], self.budget):
-            found[_key(trial.task)] = trial
-            if self.path is not None and trial.ok:  # one that failed may have failed for a passing cause
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-                with open(self.path, "a", encoding="utf8") as f:
-                    f.write(json.dumps(asdict(trial)) + "\n")
-            self._tell(trial)
-        return [found[_key(t)] for t in tasks]
-
-    def _tell(self, trial: Trial) -> None:
-        self.done += 1
-        if self.progress is not None:
-            self.progress(self.done, self.total, trial)
-
-
-def _key(task: Task) -> str:
-    return json.dumps([task.arm, task.seed, dict(task.setting)], sort_keys=True, default=str)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
@@ -73,6 +74,11 @@ class Study:
         for name in (*(n for e in self.expect for n in (e.arm, e.than)), *self.untuned):
             if name not in self.arms:
                 raise PlanError(f"Study: no arm {name!r}; {nearest(name, self.arms)}")
+        if "" in (*self.arms, *self.long_arms):
+            raise PlanError("Study: an arm without a name")
+        for name, values in self.tune.items():
+            if isinstance(values, str) or not values or not _plain(values):
+                raise PlanError(f"Study: tune {name!r} has {values!r}; a list of plain values to try was expected")
         if self.seeds < 3:
             raise PlanError(f"Study: {self.seeds} seeds; at least 3 are needed for an interval")
         if both := set(self.arms) & set(self.long_arms):
@@ -84,6 +90,11 @@ class Study:
         """The arms that run at a budget."""
         return {**self.arms, **(self.long_arms if budget.name == "long" else {})}
 
+    def needs(self, arm: str) -> list[str]:
+        """The metrics without which an arm's trial is of no use."""
+        own = [e.metric or self.metric for e in self.expect if arm in (e.arm, e.than)]
+        return sorted({*own, *([self.metric] if arm in self.tuned else [])})
+
     @property
     def tuned(self) -> list[str]:
         """The arms that are tuned, each over all of ``settings``."""
@@ -94,3 +105,12 @@ class Study:
     def settings(self) -> list[dict[str, Any]]:
         """Every combination of the values to try."""
         return [dict(zip(self.tune, values, strict=True)) for values in product(*self.tune.values())]
+
+
+def _plain(values: Sequence[Any]) -> bool:
+    """Whether values can be sent to another process and written into a record."""
+    try:
+        json.dumps(list(values), allow_nan=False)
+    except (TypeError, ValueError):
+        return False
+    return True

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from guerdon.core.errors import PlanError
+from guerdon.core.errors import PlanError, nearest
 from guerdon.study.budget import Budget
 from guerdon.study.study import Study
 
@@ -66,6 +66,9 @@ def perform(study: Study, task: Task, budget: Budget) -> Trial:
             return Trial(task, True, seconds=time.monotonic() - begin)
         found = study.arms_at(budget)[task.arm](task.seed, budget, **task.setting)
         metrics, traces = _sorted(found, task.arm)
+        for name in study.needs(task.arm):
+            if name not in metrics:
+                raise PlanError(f"arm {task.arm!r} measured no {name!r}; {nearest(name, metrics)}")
     except Exception as e:  # noqa: BLE001 (an arm is any code; its failure is a value)
         return Trial(task, False, reason=f"{type(e).__name__}: {e}".strip(), seconds=time.monotonic() - begin)
     return Trial(task, True, metrics, traces, seconds=time.monotonic() - begin)
@@ -79,9 +82,16 @@ def _sorted(found: object, arm: str) -> tuple[dict[str, float], dict[str, list[f
     traces: dict[str, list[float]] = {}
     for name, value in found.items():
         if isinstance(value, Sequence) and not isinstance(value, str):
-            traces[name] = [float(v) for v in value]
-        else:
-            metrics[name] = float(value)
-            if not math.isfinite(metrics[name]):
-                raise PlanError(f"arm {arm!r}: {name} is {metrics[name]}")
+            traces[name] = [_number(v, arm, name) for v in value]
+            continue
+        metrics[name] = _number(value, arm, name)
+        if not math.isfinite(metrics[name]):
+            raise PlanError(f"arm {arm!r}: {name} is {metrics[name]}")
     return metrics, traces
+
+
+def _number(value: Any, arm: str, name: str) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError, RuntimeError):  # RuntimeError: a tensor of several numbers
+        raise PlanError(f"arm {arm!r}: {name} is {type(value).__name__}; a number or a list of numbers was expected") from None

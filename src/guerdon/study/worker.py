@@ -38,8 +38,9 @@ def load(source: str) -> Study:
 
 
 def module_of(place: str) -> Any:
-    """The module of a dotted name, or of a file's path."""
+    """The module of a dotted name, or of a file's path; it may import its neighbours."""
     if not place.endswith(".py"):
+        _reach(Path.cwd())
         try:
             return importlib.import_module(place)
         except ModuleNotFoundError as e:
@@ -53,10 +54,21 @@ def module_of(place: str) -> Any:
     spec = importlib.util.spec_from_file_location(name, path.resolve())
     if spec is None or spec.loader is None:
         raise DataError(f"{place}: not a Python file")
+    _reach(path.resolve().parent)
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses look their module up there
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
     return module
+
+
+def _reach(folder: Path) -> None:
+    """Makes a folder's files importable, after everything else: a file called ``random.py`` there shadows nothing."""
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))
 
 
 def main() -> None:

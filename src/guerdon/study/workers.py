@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
@@ -56,6 +57,7 @@ class Workers:
         self.source, self.count = source, count
         self._idle: SimpleQueue[_Process | None] = SimpleQueue()
         self._all: list[_Process] = []
+        self._ended, self._lock = False, threading.Lock()
 
     def __enter__(self) -> Workers:
         for _ in range(self.count):
@@ -63,6 +65,8 @@ class Workers:
         return self
 
     def __exit__(self, *error: object) -> None:
+        with self._lock:  # after this no thread begins another
+            self._ended = True
         for process in self._all:
             process.end()
 
@@ -76,10 +80,13 @@ class Workers:
 
     def _one(self, task: Task, budget: Budget) -> Trial:
         process = self._idle.get()
-        if process is None or not process.alive():
-            process = _Process(self.source)
-            self._all.append(process)
         try:
+            with self._lock:
+                if self._ended:
+                    return Trial(task, False, reason="it was stopped")
+                if process is None or not process.alive():
+                    process = _Process(self.source)
+                    self._all.append(process)
             return process.run(task, budget)
         finally:
             self._idle.put(process)
@@ -89,9 +96,10 @@ class _Process:
     """One worker."""
 
     def __init__(self, source: str) -> None:
+        self.busy = threading.Lock()
         self.said = tempfile.TemporaryFile("w+b")  # noqa: SIM115 (lives as long as the process)
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "guerdon.study.worker", source], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            [sys.executable, "-P", "-m", "guerdon.study.worker", source], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             stderr=self.said, text=True, encoding="utf8", env={**os.environ, **_ENVIRONMENT}, start_new_session=True,
         )  # fmt: skip
 
@@ -102,13 +110,16 @@ class _Process:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         order = {"task": {"arm": task.arm, "seed": task.seed, "setting": dict(task.setting)}, "budget": budget.name}
-        with suppress(BrokenPipeError):  # told below, with its reason
-            self.process.stdin.write(json.dumps(order) + "\n")
-            self.process.stdin.flush()
-        answer = self.process.stdout.readline()
-        if not answer:
-            return Trial(task, False, reason=self._why())
-        return trial_of(json.loads(answer))
+        with self.busy:
+            if self.process.stdin.closed:  # ended between being chosen and being asked
+                return Trial(task, False, reason="it was stopped")
+            with suppress(BrokenPipeError):  # told below, with its reason
+                self.process.stdin.write(json.dumps(order) + "\n")
+                self.process.stdin.flush()
+            answer = self.process.stdout.readline()
+            if not answer:
+                return Trial(task, False, reason=self._why())
+            return trial_of(json.loads(answer))
 
     def _why(self) -> str:
         code = self.process.wait()
@@ -120,9 +131,10 @@ class _Process:
     def end(self) -> None:
         self.process.kill()
         self.process.wait()
-        for pipe in (self.process.stdin, self.process.stdout, self.said):
-            with suppress(BrokenPipeError):
-                pipe.close()  # type: ignore[union-attr]
+        with self.busy:  # whoever waits for an answer now learns that there is none
+            for pipe in (self.process.stdin, self.process.stdout, self.said):
+                with suppress(BrokenPipeError):
+                    pipe.close()  # type: ignore[union-attr]
 
 
 def trial_of(tree: dict[str, Any]) -> Trial:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import traceback
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from guerdon.core.errors import PlanError, nearest
+from guerdon.core.errors import GuerdonError, PlanError, nearest
 from guerdon.systems._system import System
 
 HERE = Path(__file__).parent
@@ -37,14 +38,24 @@ class Found:
         return f"{self.place}:SYSTEM.study"
 
     def load(self) -> System:
-        """Imports the file.
+        """Imports the file; one's own is executed.
 
         Raises:
-            PlanError: where it holds no ``SYSTEM``.
+            PlanError: where it cannot be read or holds no ``SYSTEM``; names the line.
         """
         from guerdon.study.worker import module_of
 
-        system = getattr(module_of(self.place), "SYSTEM", None)
+        try:
+            module = module_of(self.place)
+        except SyntaxError as e:
+            raise PlanError(f"{e.filename or self.path}:{e.lineno}: {e.msg}") from None
+        except Exception as e:  # anything may happen in a file that somebody writes; the line says where
+            if self.family and isinstance(e, ModuleNotFoundError):
+                raise  # a package of an extra
+            lines = [f.lineno for f in traceback.extract_tb(e.__traceback__) if Path(f.filename) == self.path.resolve()]
+            reason = str(e) if isinstance(e, GuerdonError) else f"{type(e).__name__}: {e}"
+            raise PlanError(f"{self.path}{f':{lines[-1]}' if lines else ''}: {reason}") from e
+        system = getattr(module, "SYSTEM", None)
         if not isinstance(system, System):
             raise PlanError(f"{self.path}: no SYSTEM in it; expected SYSTEM = System(...)")
         return system
@@ -81,7 +92,11 @@ def find(name: str) -> Found:
     if name.endswith(".py"):
         path = Path(name)
         if not path.is_file():
-            raise PlanError(f"{name}: there is no such file")
+            near = nearest(path.stem.replace("_", "-"), _all())
+            raise PlanError(f"{name}: there is no such file; {near}")
+        for known in _all().values():  # guerdon's own file, named by its path
+            if known.path == path.resolve():
+                return known
         return Found(path.stem.replace("_", "-"), "", path)
     if name not in _all():
         raise PlanError(f"no system {name!r}; {nearest(name, _all())}")

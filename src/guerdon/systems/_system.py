@@ -59,16 +59,25 @@ class Paper:
     def bibtex(self, key: str) -> str:
         """The entry for a bibliography."""
         fields = {
-            "title": f"{{{self.title}}}",  # doubly braced: capitals stay
+            "title": f"{{{_escaped(self.title)}}}",  # doubly braced: capitals stay
             "author": " and ".join(self.authors),
             "year": str(self.year),
-            "booktitle": self.venue,
+            "booktitle": _escaped(self.venue),
             "eprint": self.arxiv,
             "archivePrefix": "arXiv" if self.arxiv else "",
             "url": self.link,
         }
         lines = ",\n".join(f"  {name} = {{{value}}}" for name, value in fields.items() if value)
         return f"@{'inproceedings' if self.venue else 'misc'}{{{key},\n{lines}\n}}"
+
+
+def _escaped(text: str) -> str:
+    r"""Text as LaTeX reads it.
+
+    >>> print(_escaped("Q&A"))
+    Q\&A
+    """
+    return re.sub(r"([&%#_])", r"\\\1", text)
 
 
 @dataclass(frozen=True)

@@ -14,24 +14,26 @@ from guerdon.tasks.arithmetic import Arithmetic, ArithmeticReward
 from guerdon.tasks.compared import compared, read_comparisons
 from guerdon.tasks.countdown import Countdown, CountdownReward, distinct_solutions, solutions
 from guerdon.tasks.stories import Stories, StoriesReward
+from guerdon.tasks.summaries import Summaries, SummariesReward, read_facts
 from guerdon.tasks.task import Problem, Split, Task, TaskPrompts, split_of
 from guerdon.tasks.vocabulary import Characters, Words
 from guerdon.tasks.warm_start import LMConfig, Trained, WarmStart, train_lm
 
 __all__ = [
     "Arithmetic", "ArithmeticReward", "Characters", "Countdown", "CountdownReward", "LMConfig", "Problem", "Split", "Stories",
-    "StoriesReward", "Task", "TaskPrompts", "Trained", "WarmStart", "Words", "base_model", "cache_folder", "compared",
-    "distinct_solutions", "get", "names", "read_comparisons", "solutions", "split_of", "train_lm",
+    "StoriesReward", "Summaries", "SummariesReward", "Task", "TaskPrompts", "Trained", "WarmStart", "Words", "base_model",
+    "cache_folder", "compared", "distinct_solutions", "get", "names", "read_comparisons", "read_facts", "solutions", "split_of",
+    "train_lm",
 ]  # fmt: skip
 
-_TASKS: dict[str, type[Task]] = {t.name: t for t in (Arithmetic, Countdown, Stories)}
+_TASKS: dict[str, type[Task]] = {t.name: t for t in (Arithmetic, Countdown, Stories, Summaries)}
 
 
 def names() -> list[str]:
     """The names of all worlds.
 
     >>> names()
-    ['arithmetic', 'countdown', 'stories']
+    ['arithmetic', 'countdown', 'stories', 'summaries']
     """
     return sorted(_TASKS)
 

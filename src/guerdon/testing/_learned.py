@@ -10,7 +10,7 @@ import torch
 from guerdon.testing._models import _ARCHITECTURES, CHARACTERS, SPECIAL, tiny_tokenizer
 
 if TYPE_CHECKING:
-    from guerdon.rewards import RewardModel
+    from guerdon.rewards import ProcessReward, RewardModel
 
 _BERT = ("Bert", {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48,
                   "max_position_embeddings": 128})  # fmt: skip
@@ -57,3 +57,34 @@ def tiny_reward_model(
         model, tokenizer, settings.pop("template", None) or tokenizer.chat_template, settings.pop("max_length", None)
     )
     return RewardModel(model, text, attributes, name=f"tiny-{arch}", **settings)
+
+
+def tiny_process_reward(arch: str = "llama", dtype: str = "float64", seed: int = 0, separator: str = "\n") -> ProcessReward:
+    """A ``ProcessReward`` of two layers and width 32 that reads the characters of ``tiny_lm``.
+
+    >>> tiny_process_reward(separator="=").tokenizer.decode([8 + 28])
+    '0'
+    """
+    import transformers
+
+    from guerdon.rewards.learned.process import LABELS, ProcessReward
+
+    name, shape = _ARCHITECTURES[arch]
+    config = getattr(transformers, f"{name}Config")(
+        vocab_size=len(SPECIAL) + len(CHARACTERS),
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+        num_labels=2,
+        id2label=LABELS,
+        **shape,
+    )
+    with torch.random.fork_rng(devices=[]):
+        model: Any = transformers.AutoModelForTokenClassification.from_config(config)
+    model = model.to(getattr(torch, dtype)).eval()
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for p in model.parameters():
+            noise = torch.randn(p.shape, generator=generator, dtype=torch.float64).to(p)
+            p.copy_(noise * p.shape[-1] ** -0.5) if p.dim() > 1 else p.add_(0.1 * noise)
+    return ProcessReward(model, tiny_tokenizer(), separator, name=f"tiny-{arch}")

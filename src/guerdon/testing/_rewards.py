@@ -5,11 +5,14 @@ from __future__ import annotations
 import importlib.util
 import shutil
 
-from guerdon.core import Reward, Rollout
+import torch
+
+from guerdon.core import Items, Reward, Rollout, Streams
 from guerdon.rewards import (
     SQL,
     Column,
     Ensemble,
+    Flipped,
     Format,
     InputOutput,
     Instructions,
@@ -19,7 +22,9 @@ from guerdon.rewards import (
     Maths,
     Mixture,
     Molecules,
+    ReasoningPattern,
     Regex,
+    Rouge,
     Sentiment,
     ToolCalls,
     UnitTests,
@@ -27,7 +32,8 @@ from guerdon.rewards import (
     as_reward,
     recorded,
 )
-from guerdon.testing._learned import tiny_reward_model
+from guerdon.testing._learned import tiny_process_reward, tiny_reward_model
+from guerdon.testing._models import tiny_lm
 
 
 def word_overlap(output: str, answer: str) -> dict[str, float]:
@@ -50,6 +56,10 @@ def example_rewards() -> dict[str, tuple[Reward, Rollout]]:
     def rows(*outputs: str, **columns: object) -> Rollout:
         return recorded(["first question"] * 3 + ["second question"] * 3, list(outputs), columns)
 
+    streams = Streams(0)
+    asked_of = Items(["1+2+3="] * 3 + ["2+2="] * 3, torch.arange(6), {})
+    steps = tiny_lm().rollout_from(asked_of, ["3+3\n6", "6", "", "4", "\n\n", "2+2\n4\n"], streams=streams)
+    steps = steps.replace(outputs=[*steps.outputs[:5], "other words"])
     texts = rows("a good cat", "bad dog!", "", "the cat sat on the mat", "a good cat", "\x00 cat")
     tagged = "<think>2+2</think><answer>4</answer>"
     answers = rows(r"\boxed{\frac{2}{4}}", "0.5", "3", r"\boxed{x+1}", "none", "1", answer=["1/2"] * 3 + ["x+1"] * 2 + [""])
@@ -86,14 +96,18 @@ def example_rewards() -> dict[str, tuple[Reward, Rollout]]:
     found: dict[str, tuple[Reward, Rollout]] = {
         "Column": (Column("score"), texts.replace(info={"score": [0.5, 1, True, "2.5", -3.0, None]})),
         "Ensemble": (Ensemble((Length(target=3), Keywords(("cat",))), combine="uncertainty"), texts),
+        "Flipped": (Flipped(Keywords(("cat",)), 0.5), texts),
         "Format": (Format(), rows(tagged, "4", tagged * 2, "<answer>4</answer>", tagged + "!", "<think>")),
         "JSONSchema": (JSONSchema({"type": "object", "required": ["a"]}), rows('{"a": 1}', "{}", "[]", "4", "{", '{"a": NaN}')),
         "Keywords": (Keywords(("cat", "dog")), texts),
         "Length": (Length(low=2, high=4), texts),
         "Maths": (Maths(), answers),
         "Mixture": (Mixture({"short": (Length(target=3), 0.5), "cat": Keywords(("cat",))}), texts),
+        "ProcessReward": (tiny_process_reward(), steps),
+        "ReasoningPattern": (ReasoningPattern(("the", "good"), full=2, window=2), texts),
         "Regex": (Regex(r"\bcat\b"), texts),
         "RewardModel": (tiny_reward_model("bert"), texts),
+        "Rouge": (Rouge(), texts.replace(info={"reference": ["a cat"] * 3 + [["the mat", "a dog"]] * 2 + [None]})),
         "Sentiment": (Sentiment(), texts),
         "as_reward": (as_reward(word_overlap), texts.replace(info={"answer": ["a good cat"] * 3 + ["the mat"] * 2 + [""]})),
         "as_reward, lists by group": (as_reward(distinct_in_group), texts),
