@@ -12,8 +12,9 @@ Clip, then Delta. Both need credit for every step by itself: returns with $\gamm
 The study: sums of four digits, worked out step by step (``1+2+3+4=`` asks for ``3+3+4=6+4=10``), by a language model of 60,000
 weights. Its teacher was careless, so that about half of its samples are right, and sometimes said a step twice, for exploration
 has to find a hole before it can widen it. The process reward is a model of the same size on the same base, fitted to answers of
-that teacher; a step is labelled right where it has the value of the one before it, and so is what only repeats a step. An answer
-that is cut off is no answer. The arms share reward model, weight $\alpha$, draws, rates and KL price, and differ only in what is
+that teacher; a step is labelled right where it has the value of the one before it, and so is what only repeats a step;
+answers that say a step over and over are 15 % of them, for without any its scores there were chance. An answer that is cut off is
+no answer. The arms share reward model, weight $\alpha$, draws, rates and KL price, and differ only in what is
 done to the scores of steps. Accuracy is that of samples, not of greedy answers, on held-out sums: slips differ, so the most
 probable answer is right long before most samples are. Scaled down and changed: returns whitened over the batch in place of PPO's
 critic; an $\alpha$ far above the paper's, because answers have three steps and not dozens; one process reward for all seeds. So
