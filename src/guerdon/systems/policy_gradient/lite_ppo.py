@@ -8,11 +8,12 @@ $$A_{q,i} = \frac{r_{q,i} - \bar r_q}{\mathrm{std}_{\mathrm{draw}}(r) + \epsilon
 and the loss is a mean over all tokens. The reason given: on questions that are nearly always, or hardly ever, answered right, a
 group's own deviation is tiny, and dividing by it blows the rare outcome up.
 
-The study: tiny language models that add two numbers, an easy split (a model right in about two thirds of its answers) and a medium
-one (about a third), by three methods: Lite PPO; GRPO (the group's deviation, a mean over each answer and then over answers, a KL price);
-DAPO (clip-higher, groups drawn again until they differ, a mean over tokens, a penalty on overlong answers). "area" is the mean
-accuracy on held-out sums while answers are drawn, over both splits, up to the number of answers that Lite PPO draws; what DAPO
-draws again counts. Every method chooses its rate from the same values; at twice the largest all three get worse again.
+The study: tiny language models that add two numbers, an easy split (a model right in about two thirds of its answers) and a
+medium one (about a third), by three methods: Lite PPO; GRPO (the group's deviation, a mean over each answer and then over
+answers, a KL price); DAPO (clip-higher, groups drawn again until they differ, a mean over tokens, a penalty on overlong
+answers). "area" is the mean accuracy on held-out sums while answers are drawn, over both splits, up to the number of answers
+that Lite PPO draws; what DAPO draws again counts. Every method chooses its rate from the same values; at twice the largest all
+three get worse again.
 
 Scaled down and changed: answers have two to four tokens, so that little can come of how tokens are averaged. GRPO's KL price is
 that of its paper, 0.04. Left out: the hard split, aligned models, and the grid of one trick at a time, of which the long budget
@@ -207,7 +208,7 @@ SYSTEM = System(
     tried=(
         "Pilots on one seed, three rates: at 0.0003 and 0.001 Lite PPO was ahead of GRPO by 0.007 and 0.009, less than the 0.01 "
         "that counts, and of DAPO by 0.036 and 0.026; at 0.002 all methods lost what they knew, and Lite PPO most. DAPO ends "
-        "higher after as many draws, for about twice the answers. What may keep the lead over GRPO small, and was not taken apart: "
+        "higher after as many draws, for about twice the answers. What may keep the lead over GRPO small (not taken apart): "
         "the questions of a split are about equally hard, so that a group's deviation is near the draw's, and answers are too "
         "short for the mean over tokens to matter."
     ),

@@ -269,7 +269,7 @@ SYSTEM = System(
         "2310.02743",
     ),
     tried=(
-        "On pilot seeds single members over-optimised throughout (drops of 0.2 to 0.6), and WCO and UWO ended higher in every "
+        "On pilot seeds single members over-optimised throughout (drops of 0.2 to 0.6); here WCO and UWO ended higher in every "
         "one of them. The drop is the open part: ensembles also peak higher, and on some seeds they fell as far. In a corpus "
         "where praise hints at quality, and at learning rates of 1e-3 and 4e-3, members agreed on their errors and the ensembles "
         "helped less or not at all; half the variance is too small a price there to change much."
