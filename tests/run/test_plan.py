@@ -136,3 +136,15 @@ def test_broken_yaml_names_the_line(tmp_path):
         Plan.load(tmp_path / "plan.yaml")
     with pytest.raises(PlanError, match="cannot be read"):
         Plan.load(tmp_path / "none.yaml")
+
+
+def test_a_part_from_a_systems_file_is_live_and_its_fields_count() -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Half:
+        share: float = 0.5
+
+    Half.__module__ = "guerdon.systems.family.mine"
+    one, other = to_tree(Half()), to_tree(Half(0.25))
+    assert "live" in one
+    assert one != other
+    assert one == to_tree(Half(0.5))

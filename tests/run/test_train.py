@@ -69,7 +69,7 @@ def test_by_default_a_cpu_takes_parts_of_equal_size(batch, monkeypatch):
     noise = torch.rand(batch.rollout.logp.shape, generator=torch.Generator().manual_seed(1), dtype=torch.double)
     once = figures()
     assert [n for n, _ in seen] == [12]
-    monkeypatch.setattr(train, "_STEPS", 40)
+    monkeypatch.setattr(train, "STEPS_AT_ONCE", 40)
     seen.clear()
     parts = figures()
     assert [n for n, _ in seen] == [3, 3, 3, 3]

@@ -57,6 +57,7 @@ def bad(seed, budget):
 STUDY = Study({"good": good, "bad": bad}, "x", [Expect("good", "higher", "bad", by=0.5)], seeds=3)
 OTHER = 3
 """
+PLANTED = '        raise ValueError("planted")'
 
 
 @pytest.fixture
@@ -91,7 +92,7 @@ def test_the_same_as_here_and_side_by_side(folder):
     [
         ("kill", "its process was killed by signal 9"),
         ("leave", "its process ended with exit code 1: I leave"),
-        ("raise", "ValueError: planted"),
+        ("raise", f"ValueError: planted (mine.py, line {1 + FILE.splitlines().index(PLANTED)})"),
         ("nan", "PlanError: arm 'bad': x is nan"),
     ],
 )

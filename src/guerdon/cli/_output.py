@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 from collections.abc import Mapping
 from functools import cache
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 def _console(stderr: bool) -> Console:
     from rich.console import Console
 
-    return Console(stderr=stderr, highlight=False)
+    stream = sys.stderr if stderr else sys.stdout
+    wide = None if stream.isatty() or "COLUMNS" in os.environ else 160  # nobody's screen: tables need not be squeezed
+    return Console(stderr=stderr, highlight=False, width=wide)
 
 
 def note(text: str, *, quiet: bool = False) -> None:

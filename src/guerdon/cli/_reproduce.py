@@ -66,6 +66,8 @@ def _tell(record: dict[str, Any]) -> None:
     show(arms_table(record))
     show("")
     show(expectation_table(record))
+    if len(record["arms"]) > 1 and len({str(arm["metrics"]) for arm in record["arms"].values()}) == 1:
+        show("all arms measured the same: what sets them apart may not be switched on, or this is too small to show it")
     for line in failures(record):
         show(f"failed: {line}")
     show(f"\n{record['summary']}")

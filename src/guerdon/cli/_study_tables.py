@@ -29,8 +29,9 @@ def arms_table(record: Mapping[str, Any]) -> Any:
     for metric in metrics:
         table.add_column(metric, justify="right", no_wrap=True)
     table.add_column("seconds", justify="right")
-    for head in (["tuned to"] if set_somewhere else []) + ["what"]:
-        table.add_column(head, overflow="fold")
+    if set_somewhere:
+        table.add_column("tuned to" if record["tuning"] else "with", overflow="fold")
+    table.add_column("what", overflow="ellipsis", no_wrap=True)
     for name, arm in record["arms"].items():
         figures = [spread(arm["metrics"].get(m, [])) for m in metrics]
         setting = [", ".join(f"{k}={v}" for k, v in arm["setting"].items())] if set_somewhere else []

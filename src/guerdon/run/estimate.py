@@ -16,6 +16,7 @@ from guerdon.run.plan import Plan
 from guerdon.run.reward_learner import RewardLearner
 from guerdon.run.reward_tree import unbuilt
 from guerdon.run.spec import Lazy
+from guerdon.run.train import STEPS_AT_ONCE
 
 if TYPE_CHECKING:
     from guerdon.run.live import Run
@@ -126,7 +127,8 @@ def estimate(plan: Plan | Run, throughput: float | None = None) -> Estimate | No
     rows, answer = _rows(choices.sampler), _answer(choices)
     steps = _prompt(choices, network) + answer
     epochs = sum(getattr(s, "epochs", 1) for s in choices.learners.values() if getattr(s, "of", "policy") == "policy")
-    at_once = min((s.rows for s in choices.learners.values() if getattr(s, "rows", None)), default=rows)
+    fastest = math.ceil(STEPS_AT_ONCE / steps) if device.startswith("cpu") else rows
+    at_once = min((s.rows for s in choices.learners.values() if getattr(s, "rows", None)), default=fastest)
     copies = sum(type(r).__name__ != "AdaptersOff" for r in choices.references.values())
     tokens = rows * steps
     flops = network.parameters * (2.0 * tokens + 6.0 * tokens * epochs + 2.0 * tokens * len(choices.references))

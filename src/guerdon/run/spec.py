@@ -122,7 +122,8 @@ def to_tree(value: Any, *, full: bool = False) -> Any:
     origin = getattr(value, "origin", None)
     if isinstance(origin, str) and ".py:" in origin:
         return origin
-    if dataclasses.is_dataclass(value) and type(value).__module__.split(".")[0] == "guerdon":
+    module = type(value).__module__
+    if dataclasses.is_dataclass(value) and module.split(".")[0] == "guerdon" and not module.startswith("guerdon.systems."):
         fields = [f for f in dataclasses.fields(value) if f.init and (full or _changed(value, f))]
         tree = {f.name: to_tree(getattr(value, f.name), full=full) for f in fields}
         return {"use": name_of(type(value)), **tree} if tree else name_of(type(value))
@@ -145,6 +146,9 @@ def _describe(value: Any) -> str:
             digest.update(name.encode() + p.detach().cpu().float().numpy().tobytes())
     else:
         value = getattr(value, "fn", value)
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            fields = {f.name: to_tree(getattr(value, f.name)) for f in dataclasses.fields(value)}
+            digest.update(json.dumps(fields, sort_keys=True).encode())  # two of one class differ by their fields
         try:
             digest.update(inspect.getsource(value if inspect.isroutine(value) else type(value)).encode())
         except (OSError, TypeError):

@@ -15,7 +15,9 @@ from guerdon.core import Batch, Due, Objective, PlanError, PolicyOutput, Rollout
 from guerdon.core.reduction import components, denominator, micro_batches, reduce
 from guerdon.run.optim import AdamW, load_optimizer_state, optimizer_state
 
-_STEPS = 1024  # of a micro-batch on a CPU: few enough for the caches, and for memory that is used again; enough for the calls
+STEPS_AT_ONCE = (
+    1024  # of a micro-batch on a CPU: few enough for the caches, and for memory that is used again; enough for the calls
+)
 
 
 @dataclass(frozen=True)
@@ -121,10 +123,10 @@ class Trainer:
             figures.add(name, value)
 
     def _fastest(self, part: Batch) -> int | None:
-        """Rows of parts that hold about ``_STEPS`` steps each; None where all at once is best."""
+        """Rows of parts that hold about ``STEPS_AT_ONCE`` steps each; None where all at once is best."""
         if self.parameters[0].device.type != "cpu" or not len(part):
             return None
-        parts = round(int(part.rollout.lengths.sum()) / _STEPS)
+        parts = round(int(part.rollout.lengths.sum()) / STEPS_AT_ONCE)
         return math.ceil(len(part) / max(parts, 1))
 
     def _loss(self, new: PolicyOutput, micro: Batch, totals: list[float], sums: dict[str, float]) -> Tensor:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import time
+import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from guerdon.core.errors import PlanError, nearest
@@ -70,8 +73,19 @@ def perform(study: Study, task: Task, budget: Budget) -> Trial:
             if name not in metrics:
                 raise PlanError(f"arm {task.arm!r} measured no {name!r}; {nearest(name, metrics)}")
     except Exception as e:  # noqa: BLE001 (an arm is any code; its failure is a value)
-        return Trial(task, False, reason=f"{type(e).__name__}: {e}".strip(), seconds=time.monotonic() - begin)
+        function = study.arms_at(budget).get(task.arm, study.prepare)
+        return Trial(task, False, reason=_reason(e, function), seconds=time.monotonic() - begin)
     return Trial(task, True, metrics, traces, seconds=time.monotonic() - begin)
+
+
+def _reason(error: Exception, function: Any) -> str:
+    """What went wrong, and in which line of the file that holds the arm."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    file = getattr(getattr(function, "__code__", None), "co_filename", "")
+    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == file]
+    where = f" ({Path(file).name}, line {lines[-1]})" if lines and file.endswith(".py") else ""
+    return f"{type(error).__name__}: {error}".strip() + where
 
 
 def _sorted(found: object, arm: str) -> tuple[dict[str, float], dict[str, list[float]]]:
