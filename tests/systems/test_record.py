@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from dataclasses import replace
@@ -94,9 +95,10 @@ def test_failures_keep_their_seed_and_their_reason(tmp_path):
     arms = {"good": partial(arm, gain=1.0, fails=1002), "bad": arm}
     record = recorded(tmp_path, {"arms": arms})
     assert record["arms"]["good"]["metrics"]["x"] == [1001.0, 1002.1, None, 1004.1]
-    assert failures(record) == ["good, seed 1002: ValueError: planted"]
+    (told,) = failures(record)
+    assert re.fullmatch(r"good, seed 1002: ValueError: planted \(test_record.py, line \d+\)", told)
     assert (record["verdict"], record["effect"], record["ci"], record["swapped"]) == (None, None, None, None)
-    assert record["summary"] == "No verdict: 1 of 8 trials failed; good, seed 1002: ValueError: planted."
+    assert record["summary"] == f"No verdict: 1 of 8 trials failed; {told}."
     json.dumps(record, allow_nan=False)
 
 
