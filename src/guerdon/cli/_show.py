@@ -60,7 +60,7 @@ def _tell(facts: Mapping[str, Any]) -> None:
     show("\narms" if record is None else "\nmeasured")
     show(_arms(facts) if record is None else arms_table(record))
     if facts["long_arms"]:
-        show(f"with --budget long also: {', '.join(facts['long_arms'])}")
+        show(f"with --budget long also: {'; '.join(facts['long_arms'])}")
     if record is None:
         again = facts["id"] if facts["family"] else spelt(Path(facts["path"]))
         show(f"\nverdict   not measured yet: guerdon reproduce {again}")

@@ -17,26 +17,25 @@ def metrics_of(record: Mapping[str, Any]) -> list[str]:
 
 
 def arms_table(record: Mapping[str, Any]) -> Any:
-    """Mean and standard deviation over the seeds, by arm."""
+    """Mean and standard deviation over the seeds, by arm; below, in what the arms differ."""
     from rich.table import Table
 
     metrics = metrics_of(record)
     set_somewhere = any(arm["setting"] for arm in record["arms"].values())
-    table = Table(
-        box=None, pad_edge=False, header_style="bold", caption="mean ± standard deviation over seeds", caption_justify="left"
-    )
+    about = "".join(f"\n{name}: {arm['about']}" for name, arm in record["arms"].items() if arm["about"])
+    caption = f"mean ± standard deviation over seeds{about}"
+    table = Table(box=None, pad_edge=False, header_style="bold", caption=caption, caption_justify="left")
     table.add_column("arm", no_wrap=True)
     for metric in metrics:
         table.add_column(metric, justify="right", no_wrap=True)
     table.add_column("seconds", justify="right")
     if set_somewhere:
         table.add_column("tuned to" if record["tuning"] else "with", overflow="fold")
-    table.add_column("what", overflow="ellipsis", no_wrap=True)
     for name, arm in record["arms"].items():
         figures = [spread(arm["metrics"].get(m, [])) for m in metrics]
         setting = [", ".join(f"{k}={v}" for k, v in arm["setting"].items())] if set_somewhere else []
         seconds = f"{statistics.fmean(arm['seconds']):.0f}"
-        table.add_row(name, *figures, seconds, *setting, arm["about"])
+        table.add_row(name, *figures, seconds, *setting)
     return table
 
 
