@@ -182,9 +182,9 @@ def test_what_cannot_be_loaded(folder):
     with pytest.raises(ZeroDivisionError):
         module_of("broken.py")
     assert "guerdon_study_broken" not in sys.modules
-    (folder / "needs.py").write_text("import none_such_either")
+    (folder / "needs_none_such.py").write_text("import none_such_either")
     with pytest.raises(ModuleNotFoundError, match="none_such_either"):
-        module_of("needs")
+        module_of("needs_none_such")
 
 
 def test_a_worker_that_cannot_begin_says_why(folder):
