@@ -41,12 +41,7 @@ def tiny_reward_model(
     )
     with torch.random.fork_rng(devices=[]):
         model: Any = transformers.AutoModelForSequenceClassification.from_config(config)
-    model = model.to(getattr(torch, dtype)).eval()
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for p in model.parameters():
-            noise = torch.randn(p.shape, generator=generator, dtype=torch.float64).to(p)
-            p.copy_(noise * p.shape[-1] ** -0.5) if p.dim() > 1 else p.add_(0.1 * noise)
+    _fill(model.to(getattr(torch, dtype)).eval(), seed)
     tokenizer = tiny_tokenizer()
     if arch == "bert":
         ends = [("<bos>", 1), ("<eos>", 2)]
@@ -81,10 +76,14 @@ def tiny_process_reward(arch: str = "llama", dtype: str = "float64", seed: int =
     )
     with torch.random.fork_rng(devices=[]):
         model: Any = transformers.AutoModelForTokenClassification.from_config(config)
-    model = model.to(getattr(torch, dtype)).eval()
+    _fill(model.to(getattr(torch, dtype)).eval(), seed)
+    return ProcessReward(model, tiny_tokenizer(), separator, name=f"tiny-{arch}")
+
+
+def _fill(model: Any, seed: int) -> None:
+    """Weights that follow from the seed alone, of a size at which scores differ."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for p in model.parameters():
             noise = torch.randn(p.shape, generator=generator, dtype=torch.float64).to(p)
             p.copy_(noise * p.shape[-1] ** -0.5) if p.dim() > 1 else p.add_(0.1 * noise)
-    return ProcessReward(model, tiny_tokenizer(), separator, name=f"tiny-{arch}")

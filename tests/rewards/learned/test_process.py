@@ -107,7 +107,7 @@ def test_what_is_no_process_reward_is_refused(tmp_path, lm_folder):
     with pytest.raises(ModelError, match=r"lack .* tensors"):
         ProcessReward.from_pretrained(str(lm_folder), device="cpu")
     place = tiny_reward_model(dtype="float32").save(tmp_path / "reward")
-    with pytest.raises(ModelError, match="holds a reward-model; expected a process-reward"):
+    with pytest.raises(ModelError, match="'kind' is process-reward; it is reward-model"):
         ProcessReward.from_pretrained(str(place), device="cpu")
     with pytest.raises(PlanError, match="separator is empty"):
         tiny_process_reward(separator="")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,17 +15,19 @@ from guerdon.core.hub import quiet
 from guerdon.core.markdown import plain
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from guerdon.rewards.learned.model import RewardModel
 
 RECIPE = "guerdon.json"
 HELD_OUT = "held_out.jsonl"
 
 
-def read_recipe(name: str) -> dict[str, Any]:
+def read_recipe(name: str | Path, kinds: Sequence[str] = ("reward-model", "ensemble")) -> dict[str, Any]:
     """What ``guerdon.json`` says; nothing where there is none.
 
     Raises:
-        ModelError: for a file that is not one of guerdon's.
+        ModelError: for a file that is not one of guerdon's, or of another kind.
     """
     path = Path(name) / RECIPE
     if not path.is_file():
@@ -33,9 +36,21 @@ def read_recipe(name: str) -> dict[str, Any]:
         recipe = json.loads(path.read_text(encoding="utf8"))
     except (OSError, ValueError) as e:
         raise ModelError(f"{path}: cannot be read ({e})") from None
-    if not isinstance(recipe, dict) or recipe.get("kind") not in ("reward-model", "ensemble"):
-        raise ModelError(f"{path}: expected a mapping whose 'kind' is reward-model or ensemble")
+    if not isinstance(recipe, dict) or recipe.get("kind") not in kinds:
+        found = f"; it is {recipe['kind']}" if isinstance(recipe, dict) and recipe.get("kind") else ""
+        raise ModelError(f"{path}: expected a mapping whose 'kind' is {' or '.join(kinds)}{found}")
     return recipe
+
+
+def weights_digest(tensors: Iterable[tuple[str, Tensor]]) -> str:
+    """32 hex digits of named weights: their names, types, shapes and bits."""
+    import torch
+
+    digest = hashlib.blake2b(digest_size=16)
+    for name, value in tensors:
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}:".encode())
+        digest.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def write(path: str | Path, fill: Callable[[Path], None]) -> Path:

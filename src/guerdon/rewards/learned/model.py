@@ -151,11 +151,7 @@ class RewardModel(nn.Module):
         tensors = list(self.model.state_dict().items())
         state = tuple((n, v.data_ptr(), v._version) for n, v in tensors)
         if state != self._hashed[0]:
-            digest = hashlib.blake2b(digest_size=16)
-            for n, v in tensors:
-                digest.update(f"{n} {v.dtype} {tuple(v.shape)}:".encode())
-                digest.update(v.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
-            self._hashed = (state, digest.hexdigest())
+            self._hashed = (state, folder.weights_digest(tensors))
         rest = {k: v for k, v in self.recipe().items() if k not in ("base", "format")}
         text = json.dumps([self._hashed[1], self.template.identity, rest], sort_keys=True)
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

@@ -128,7 +128,7 @@ class ProcessReward(nn.Module):
             ModelError: in one line that says what is missing.
         """
         place, kind = find(str(path_or_name)), dtype_of(dtype)
-        recipe = _read_recipe(Path(place, folder.RECIPE))
+        recipe = folder.read_recipe(place, (KIND,))
         model, lost = load_weights(place, "AutoModelForTokenClassification", dtype=kind)
         if lost:
             raise ModelError(f"{place}: the weights lack {len(lost)} tensors, such as {lost[0]}; for a new head on this base use "
@@ -140,12 +140,9 @@ class ProcessReward(nn.Module):
     @property
     def identity(self) -> str:
         """32 hex digits that follow from weights, tokenizer and separator."""
-        digest = hashlib.blake2b(digest_size=16)
-        for n, v in self.model.state_dict().items():
-            digest.update(f"{n} {v.dtype} {tuple(v.shape)}:".encode())
-            digest.update(v.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
-        digest.update(json.dumps([self.separator, sorted(self.tokenizer.get_vocab().items())]).encode())
-        return digest.hexdigest()
+        weights = folder.weights_digest(self.model.state_dict().items())
+        text = json.dumps([weights, self.separator, sorted(self.tokenizer.get_vocab().items())])
+        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
     def train(self, mode: bool = True) -> Self:
         """Always ``eval()``: dropout is off in training too."""
@@ -264,20 +261,6 @@ class ProcessReward(nn.Module):
             (new / "README.md").write_text(_readme(recipe), encoding="utf8")
 
         return folder.write(path, fill)
-
-
-def _read_recipe(path: Path) -> dict[str, Any]:
-    """What ``save`` noted; nothing where there is no such file."""
-    if not path.is_file():
-        return {}
-    try:
-        recipe = json.loads(path.read_text(encoding="utf8"))
-    except (OSError, ValueError) as e:
-        raise ModelError(f"{path}: cannot be read ({e})") from None
-    if not isinstance(recipe, dict) or recipe.get("kind") != KIND:
-        kind = recipe.get("kind") if isinstance(recipe, dict) else None
-        raise ModelError(f"{path}: holds a {kind or 'file of another kind'}; expected a {KIND}")
-    return recipe
 
 
 def _readme(recipe: Mapping[str, Any]) -> str:
