@@ -219,3 +219,9 @@ def test_nothing_is_claimed_of_a_model_that_is_not_here():
     policy = {"use": "policies.CausalLM.from_pretrained", "path_or_name": "nobody/nothing"}
     source = {"use": "run.Prompts", "prompts": ["a"]}
     assert estimate(Plan.from_tree({"policy": policy, "source": source, "sampler": "samplers.Group", "learners": {}})) is None
+
+
+def test_help_is_wrapped_to_the_terminal(guerdon, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "300")
+    text = guerdon("reproduce", "--help").out
+    assert "the paired difference excludes zero and the difference is as large as was stated beforehand" in text

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from typing import Annotated
 
 import typer
@@ -54,3 +56,16 @@ RUNS = (_demo, _init, _train, _feedback, _fit, _score, _audit, _compare, _fronti
 STUDIES = (_systems, _show, _cite, _reproduce, _cp)
 for module in (*RUNS, *STUDIES, _schema, _doctor):
     module.register(app)
+
+
+def _unwrap(commands: typer.Typer) -> None:
+    """Help is wrapped to the terminal, not to the source: lines that run on are joined, in every command."""
+    for command in commands.registered_commands:
+        text = inspect.cleandoc(command.help or command.callback.__doc__ or "") if command.callback else ""
+        command.help = re.sub(r"(?<=[^\n.:])\n(?=\S)", " ", text)
+    for group in commands.registered_groups:
+        if group.typer_instance is not None:
+            _unwrap(group.typer_instance)
+
+
+_unwrap(app)

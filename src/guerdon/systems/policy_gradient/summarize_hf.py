@@ -192,7 +192,7 @@ def _of_model(policy: Policy, seed: int, budget: Budget) -> dict[str, float]:
 
 
 def _references(seed: int, budget: Budget) -> Measured:
-    """What people wrote."""
+    """The references, as they are."""
     rollout = _written(_model(_world(budget).base()), seed, budget, temperature=0.0)
     found = _judged(rollout.replace(outputs=list(rollout.info["reference"])), seed, budget)
     return {name: value for name, value in found.items() if name in ("gold", "proxy", "words")}

@@ -126,15 +126,14 @@ def _arm(
     seed: int, budget: Budget, *, p: float, per: Literal["group", "sample"] = "group", wrong: float = 0.1, critic: bool = False
 ) -> Measured:
     task = _world(budget, wrong)
-    prompts = tasks.Arithmetic(high=task.high)  # the same sums; a plan names public classes only
     draws = budget.pick(tiny=2, default=200, long=300)
     contexts = budget.pick(tiny=8, default=64)
     plan = noisy_verdicts(
-        task.reward(), p, base=str(task.base()), source=prompts.prompts(), per=per,
+        task.reward(), p, base=str(task.base()), source=task.prompts(), per=per,
         sampler=samplers.Group(contexts=contexts, n=8, controls={"max_tokens": task.max_tokens}),
         lr=5e-4, critic_lr=2.5e-3, warmup=3, critic=critic, seed=seed,
         evaluation=Evaluation(
-            task.reward(), prompts.prompts("held_out"), samples=budget.pick(tiny=16, default=400),
+            task.reward(), task.prompts("held_out"), samples=budget.pick(tiny=16, default=400),
             every=budget.pick(tiny=1, default=20, long=30), keep_best=False,
         ),
         steps=draws, name="noisy-verdicts",
