@@ -10,7 +10,8 @@ SOURCE = Path(guerdon.__file__).parent
 FREE = {"systems", "cli", "testing"}  # may use every room
 ALSO = {  # what a room may use besides core
     "run": {"rewards", "audit", "feedback"},  # plain functions become rewards; sources read files; a run ends with its report
-    "tasks": {"policies", "run", "feedback"},  # warm starts, simulated annotators
+    # warm starts, simulated annotators, ready-made plans
+    "tasks": {"advantages", "feedback", "objectives", "policies", "rewards", "run", "samplers", "transforms", "worlds"},
 }
 
 

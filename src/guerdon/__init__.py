@@ -1,8 +1,9 @@
 """guerdon: turn feedback into rewards you can trust, and improve anything that generates against them.
 
 The rooms: ``core`` (the types), ``feedback``, ``policies``, ``samplers``, ``rewards``, ``transforms``, ``selection``,
-``advantages``, ``objectives``, ``run`` (plan and loop), ``audit``, ``tasks``, ``study`` (experiments that can fail), ``systems``
-(published methods as such experiments), ``testing``. Names below load on first use, so that ``import guerdon`` needs no torch.
+``advantages``, ``objectives``, ``run`` (plan and loop), ``audit``, ``tasks``, ``worlds`` (what a policy acts in), ``study``
+(experiments that can fail), ``systems`` (published methods as such experiments), ``testing``. Names below load on first use,
+so that ``import guerdon`` needs no torch.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ _ROOMS = (
     "tasks",
     "testing",
     "transforms",
+    "worlds",
 )
 __all__ = ["__version__", *_LAZY, *_ROOMS]
 

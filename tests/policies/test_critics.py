@@ -77,7 +77,7 @@ def test_a_policy_and_its_head_trained_together():
     """One pass gives what each gives alone, cuts included, and the value loss reaches the policy's weights."""
     policy = tiny_lm(vocab=30)
     critic = filled(HeadOnPolicy().build(policy))
-    both = critic.with_policy()
+    both = critic.with_policy(policy)
     rollout = policy.sample(ITEMS, 4, streams=STREAMS, max_tokens=10, top_k=5)
     out = both(rollout, want=("logp", "entropy", "value"))
     torch.testing.assert_close(out.logp, policy(rollout).logp, rtol=0, atol=1e-12)
@@ -85,8 +85,15 @@ def test_a_policy_and_its_head_trained_together():
     assert out.entropy.shape == rollout.mask.shape
     out.value.sum().backward()
     assert any(p.grad is not None and p.grad.any() for p in policy.parameters())
-    with pytest.raises(PlanError, match="HeadOnPolicy"):
-        OwnTrunk().build(policy).with_policy()
+
+
+def test_a_policy_and_a_critic_of_its_own_trunk_as_one_network():
+    policy = tiny_lm(vocab=30)
+    critic = filled(OwnTrunk().build(policy))
+    rollout = policy.sample(ITEMS, 2, streams=STREAMS, max_tokens=6)
+    out = critic.with_policy(policy)(rollout, want=("logp", "value"))
+    torch.testing.assert_close(out.logp, policy(rollout).logp, rtol=0, atol=0)
+    torch.testing.assert_close(out.value, critic(rollout).value, rtol=0, atol=0)
 
 
 def test_a_trunk_of_adapters_trains_adapters():

@@ -106,7 +106,7 @@ def test_a_policy_and_its_value_head_under_one_learner(batch):
     critic = HeadOnPolicy().build(policy)
     values = {"critic": critic.values(batch.rollout)}
     terms = (Term(objectives.PolicyGradient()), Term(objectives.ValueLoss(), weight=0.5))
-    trainer = Train(terms, AdamW(lr=1e-3), of=("policy", "critic"), rows=4).build(critic.with_policy())
+    trainer = Train(terms, AdamW(lr=1e-3), of=("policy", "critic"), rows=4).build(critic.with_policy(policy))
     figures = trainer.update(batch.replace(values=values), RUN)
     assert {"loss/policygradient", "loss/valueloss", "grad_norm"} <= set(figures)
     assert float(critic.head.weight.detach().abs().max()) > 0

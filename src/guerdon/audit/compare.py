@@ -21,6 +21,7 @@ from guerdon.audit.measures import Interval
 from guerdon.audit.outcome import Change, Of, change, difference_of
 
 _ROWS: tuple[tuple[Of, str, str], ...] = (
+    ("return", "return", ""),
     ("held_out", "held-out reward", ""), ("reward", "reward", ""), ("kl", "KL to the reference", "nats per sample"),
     ("entropy", "entropy", "nats per step"), ("distinct_2", "distinct-2", ""), ("length", "length", "steps"),
 )  # fmt: skip
@@ -133,6 +134,9 @@ def compare(run_a: str | Path, run_b: str | Path) -> Comparison:
     """
     a, b = read_history(run_a), read_history(run_b)
     rows = [r for of, name, unit in _ROWS if (r := _row(a, b, of, name, unit))]
+    steps = [float(v[-1]) if len(v := h.metric("env/steps")[1]) else None for h in (a, b)]
+    if steps[0] is not None and steps[1] is not None:
+        rows.append(Row("environment steps", "", steps[0], steps[1], steps[1] - steps[0]))
     rows.append(Row("draws", "", a.draws, b.draws, b.draws - a.draws))
     rows.append(Row("time at work", "seconds", a.elapsed, b.elapsed, b.elapsed - a.elapsed))
     plans = [flat(h.start.get("plan")) for h in (a, b)]
@@ -156,7 +160,7 @@ def _row(a: History, b: History, of: Of, name: str, unit: str) -> Row | None:
 
 
 def _last(h: History, of: Of) -> Evaluation | None:
-    name = {"reward": "proxy/mean", "held_out": "held_out/mean"}.get(of, of)
+    name = {"reward": "proxy/mean", "held_out": "held_out/mean", "return": "episode/return"}.get(of, of)
     return next((e for e in reversed(h.evals) if name in e.metrics), None)
 
 

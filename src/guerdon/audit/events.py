@@ -61,6 +61,36 @@ class Evaluation:
     samples: tuple[Sample, ...] = ()
 
 
+class Strip(NamedTuple):
+    """Pictures of one evaluated episode, or why there are none.
+
+    Attributes:
+        file: Path within the run's folder, "" where there are none.
+        seed: The start it began in.
+        gain: Its return, None where unknown.
+        length: Its steps.
+        ended: By itself, rather than cut off.
+        at: The step of each picture.
+        reason: Why there are none.
+    """
+
+    file: str
+    seed: int
+    gain: float | None
+    length: int
+    ended: bool
+    at: tuple[int, ...] = ()
+    reason: str = ""
+
+
+class Frames(NamedTuple):
+    """The strips of one evaluation; ``best``: it was the best so far."""
+
+    step: int
+    best: bool
+    strips: tuple[Strip, ...]
+
+
 class Checkpoint(NamedTuple):
     """A saved state."""
 
@@ -86,6 +116,7 @@ class History:
         samples: The first and the last rows shown from training draws.
         findings: What the checks reported during the run.
         checkpoints: Saved states, the latest 100.
+        frames: Strips of pictures: of the first, the best and the last evaluation that has some.
         began: Unix seconds of the first event, NaN where unknown.
         elapsed: Seconds the run was at work; pauses between being stopped and resumed do not count.
         restarts: How often the run was resumed.
@@ -104,6 +135,7 @@ class History:
     samples: tuple[Evaluation, ...] = ()
     findings: tuple[Finding, ...] = ()
     checkpoints: tuple[Checkpoint, ...] = ()
+    frames: tuple[Frames, ...] = ()
     began: float = math.nan
     elapsed: float = 0.0
     restarts: int = 0
@@ -183,6 +215,7 @@ class _Reader:
         self.shown: list[Evaluation] = []
         self.findings: list[Finding] = []
         self.checkpoints: list[Checkpoint] = []
+        self.frames: list[Frames] = []
         self.reasons: set[str] = set()
         self.began = self.last_time = math.nan
         self.elapsed = 0.0
@@ -260,6 +293,16 @@ class _Reader:
         self.checkpoints.append(Checkpoint(step or 0, str(event.get("path") or ""), bool(event.get("best"))))
         del self.checkpoints[:-100]
 
+    def _frames(self, step: int | None, event: Mapping[str, Any]) -> None:
+        strips = event.get("strips")
+        found = tuple(_strip(s) for s in strips[:8] if isinstance(s, Mapping)) if isinstance(strips, list) else ()
+        if not found:
+            return
+        self.frames.append(Frames(step or 0, event.get("best") is True, found))
+        best = next((f for f in reversed(self.frames) if f.best), None)
+        kept = {id(f) for f in (self.frames[0], best, self.frames[-1])}
+        self.frames = [f for f in self.frames if id(f) in kept]
+
     def _forget(self, step: int, *, keep: bool) -> None:
         """Drop what lies behind ``step`` (and ``step`` itself unless ``keep``): it was done, or is being done, again."""
         first = step + 1 if keep else step
@@ -271,6 +314,7 @@ class _Reader:
         self.shown = [e for e in self.shown if e.step < first]
         self.findings = [f for f in self.findings if f.step is None or f.step < first]
         self.checkpoints = [c for c in self.checkpoints if c.step < first]
+        self.frames = [f for f in self.frames if f.step < first]
 
     def history(self, file: Path) -> History:
         columns = self.table.columns()
@@ -283,12 +327,12 @@ class _Reader:
             seconds=part["seconds/"], failures=dict(sorted(failures.items(), key=lambda kv: (kv[0] == OTHER, -kv[1], kv[0]))),
             evals=tuple(self.best if self.best and e.step == self.best.step else e for e in self.evals),
             samples=tuple(self.shown), findings=tuple(self.findings),
-            checkpoints=tuple(self.checkpoints), began=self.began, elapsed=self.elapsed,
+            checkpoints=tuple(self.checkpoints), frames=tuple(self.frames), began=self.began, elapsed=self.elapsed,
             restarts=max(0, self.starts - 1), unread=self.unread,
         )  # fmt: skip
 
 
-_KINDS = frozenset({"start", "draw", "eval", "samples", "finding", "checkpoint", "end"})
+_KINDS = frozenset({"start", "draw", "eval", "samples", "finding", "checkpoint", "frames", "end"})
 
 
 def as_number(x: Any) -> float | None:
@@ -330,6 +374,15 @@ def _sample(row: Mapping[str, Any]) -> Sample:
         context[:MAX_TEXT], output[:MAX_TEXT], as_number(row.get("reward")), as_number(row.get("held_out")),
         dict(list(_numbers(row.get("parts")).items())[:20]), row.get("ok") is not False, as_text(row.get("reason"))[:300],
         max(0, len(output) - MAX_TEXT),
+    )  # fmt: skip
+
+
+def _strip(row: Mapping[str, Any]) -> Strip:
+    at = row.get("at")
+    steps = tuple(s for s in (as_step(v) for v in at[:32]) if s is not None) if isinstance(at, list) else ()
+    return Strip(
+        as_text(row.get("file"))[:200], as_step(row.get("seed")) or 0, as_number(row.get("return")),
+        as_step(row.get("length")) or 0, row.get("ended") is True, steps, as_text(row.get("reason"))[:300],
     )  # fmt: skip
 
 

@@ -12,9 +12,10 @@ from guerdon.audit.events import Evaluation, History
 from guerdon.audit.formats import decimals_of
 from guerdon.audit.measures import Interval, bootstrap, bootstrap_difference, normal_interval
 
-Of = Literal["reward", "held_out", "kl", "kl_step", "entropy", "length", "terminal", "distinct_1", "distinct_2"]
-_EVAL = {"reward": "proxy/mean", "held_out": "held_out/mean"}
-_DRAW = {"reward": "reward/mean"}
+Of = Literal["reward", "held_out", "kl", "kl_step", "entropy", "length", "terminal", "distinct_1", "distinct_2", "return"]
+_EVAL = {"reward": "proxy/mean", "held_out": "held_out/mean", "return": "episode/return"}
+_DRAW = {"reward": "reward/mean", "return": "episode/return"}
+_STD = {"reward": "proxy/std", "held_out": "held_out/std", "return": "episode/return_std"}
 _NONE = Interval(math.nan, math.nan, math.nan, 0)
 
 
@@ -113,7 +114,9 @@ def difference_of(a: Evaluation, b: Evaluation, of: Of) -> tuple[Interval, str]:
 
 
 def size_of(e: Evaluation, of: Of) -> int:
-    """Samples an evaluation is the mean of: those that could be scored."""
+    """Samples an evaluation is the mean of: those that could be scored, or episodes that came to their end."""
+    if of == "return" and "episode/count" in e.metrics:
+        return round(e.metrics["episode/count"])
     ok = e.metrics.get({"reward": "proxy/ok", "held_out": "held_out/ok"}.get(of, ""), 1.0)
     return round(ok * e.metrics.get("n", len(e.samples)))
 
@@ -127,7 +130,7 @@ def rewards_of(e: Evaluation, of: Of) -> list[float]:
 
 
 def _std(e: Evaluation, of: Of) -> float | None:
-    return e.metrics.get({"reward": "proxy/std", "held_out": "held_out/std"}.get(of, f"{of}/std"))
+    return e.metrics.get(_STD.get(of, f"{of}/std"))
 
 
 def _from_draws(history: History, of: Of) -> Change:

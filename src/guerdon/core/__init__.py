@@ -40,13 +40,17 @@ from guerdon.core.reduction import components, denominator, micro_batches, reduc
 from guerdon.core.reward import Reward, RewardOutput
 from guerdon.core.rollout import Behaviour, Items, Rollout, last_step, recorded
 from guerdon.core.rows import Rows
+from guerdon.core.steps import one_step_rows, transitions
 from guerdon.core.streams import Stream, Streams, mix
+from guerdon.core.world import Box, Discrete, Episode, Slot, Space, Spaces, Start, Stepped, World, WorldSpec
 
 __all__ = [
-    "Advantage", "Batch", "Behaviour", "Check", "Comparison", "Correction", "Critic", "Critique", "DataError",
-    "Demonstration", "Draw", "Due", "Feedback", "Finding", "GuerdonError", "Head", "ImplicitFeedback", "Items", "Learner",
-    "ModelError", "Objective", "Pairs", "PlanError", "Policy", "PolicyOutput", "Ranking", "Rating", "Reward", "RewardError",
-    "RewardOutput", "Rollout", "Rows", "RubricLabel", "RunError", "Sampler", "Select", "Source", "SpanLabel", "Stateful",
-    "Stream", "Streams", "Term", "Transform", "by_group", "components", "denominator", "gaussian_logp", "last_step",
-    "micro_batches", "mix", "nearest", "pack", "pad", "recorded", "reduce", "returns", "rewards", "selected_logp", "unit_weight",
+    "Advantage", "Batch", "Behaviour", "Box", "Check", "Comparison", "Correction", "Critic", "Critique", "DataError",
+    "Demonstration", "Discrete", "Draw", "Due", "Episode", "Feedback", "Finding", "GuerdonError", "Head", "ImplicitFeedback",
+    "Items", "Learner", "ModelError", "Objective", "Pairs", "PlanError", "Policy", "PolicyOutput", "Ranking", "Rating",
+    "Reward", "RewardError", "RewardOutput", "Rollout", "Rows", "RubricLabel", "RunError", "Sampler", "Select", "Slot",
+    "Source", "Space", "Spaces", "SpanLabel", "Start", "Stateful", "Stepped", "Stream", "Streams", "Term", "Transform",
+    "World", "WorldSpec", "by_group", "components", "denominator", "gaussian_logp", "last_step", "micro_batches", "mix",
+    "nearest", "one_step_rows", "pack", "pad", "recorded", "reduce", "returns", "rewards", "selected_logp", "transitions",
+    "unit_weight",
 ]  # fmt: skip

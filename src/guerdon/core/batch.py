@@ -123,7 +123,10 @@ class Batch:
             parts = {k: v[:, :keep] if v.dim() > 1 and v.shape[1] == full else v for k, v in r.parts.items()}
             return r.replace(step=cut(r.step), parts=parts)
 
-        refs = {k: PolicyOutput(cut(v.logp), cut(v.entropy), cut(v.hidden), cut(v.value, 1)) for k, v in self.refs.items()}
+        refs = {
+            k: PolicyOutput(cut(v.logp), cut(v.entropy), cut(v.hidden), cut(v.value, 1), cut(v.value_raw, 1))
+            for k, v in self.refs.items()
+        }
         return self.replace(
             rollout=rollout, raw=cut_reward(self.raw), reward=cut_reward(self.reward), refs=refs,
             advantage={k: v[:, :keep] for k, v in self.advantage.items()},

@@ -24,12 +24,14 @@ class PolicyOutput(Rows):
         entropy: [B, T] nats of the distribution the action was drawn from, 0 where ``mask`` is False.
         hidden: [B, T, D] features of the state each step was chosen in.
         value: [B, T+1] expected return from each state on; 0 behind the end.
+        value_raw: [B, T+1, K] outputs of a critic whose head is more than a number (``policies.HLGauss``); 0 behind the end.
     """
 
     logp: Tensor | None = None
     entropy: Tensor | None = None
     hidden: Tensor | None = None
     value: Tensor | None = None
+    value_raw: Tensor | None = None
 
     def need(self, name: Want) -> Tensor:
         """The field, or a clear error where the network did not give it."""
@@ -39,7 +41,7 @@ class PolicyOutput(Rows):
         return value
 
     def detach(self) -> PolicyOutput:
-        fields = ("logp", "entropy", "hidden", "value")
+        fields = ("logp", "entropy", "hidden", "value", "value_raw")
         return PolicyOutput(**{f: v.detach() if (v := getattr(self, f)) is not None else None for f in fields})
 
 

@@ -116,13 +116,17 @@ def micro_batches(batch: Batch, units: Sequence[Unit], rows: int | None = None) 
     index = used.nonzero()[:, 0]
     if not len(index):
         return
+    if len(index) == len(batch) and (rows is None or rows >= len(batch)):
+        yield batch.trim()
+        return
     length = batch.rollout.lengths.cpu()
-    longest = torch.zeros(len(batch), dtype=torch.long).scatter_reduce(0, label, length, "amax")
-    order = sorted(index.tolist(), key=lambda k: (int(longest[label[k]]), int(label[k]), k))
+    longest = torch.zeros(len(batch), dtype=torch.long).scatter_reduce(0, label, length, "amax")[label].tolist()
+    group = label.tolist()
+    order = sorted(index.tolist(), key=lambda k: (longest[k], group[k], k))
     part: list[int] = []
     for position, k in enumerate(order):
         part.append(k)
-        ends = position + 1 == len(order) or label[order[position + 1]] != label[k]
+        ends = position + 1 == len(order) or group[order[position + 1]] != group[k]
         if ends and (position + 1 == len(order) or (rows is not None and len(part) >= rows)):
             yield batch[part].trim()
             part = []

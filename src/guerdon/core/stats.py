@@ -65,6 +65,17 @@ def moments(x: Tensor, keep: Tensor, group: Tensor | None = None) -> Moments:
     return Moments(*(m[index].reshape(x.shape) for m in (count, mean, std, spread)))
 
 
+def whitened(x: Tensor, keep: Tensor, eps: float = 1e-8, shift: bool = True) -> Tensor:
+    """``x`` over the standard deviation of its kept entries, less their mean; 0 elsewhere.
+
+    >>> whitened(torch.tensor([1.0, 3.0, 9.0]), torch.tensor([True, True, False])).tolist()
+    [-0.7071067690849304, 0.7071067690849304, 0.0]
+    """
+    m = moments(x, keep)
+    scaled = ((x - m.mean.to(x)) if shift else x) / (m.std + eps).to(x)
+    return torch.where(keep, scaled, torch.zeros_like(x))
+
+
 def kl_estimate(log_ratio: Tensor, estimator: Estimator = "k1") -> Tensor:
     r"""Estimates of $\mathrm{KL}(\pi \| \rho)$ at actions drawn from $\pi$, from $\ell = \log \pi - \log \rho$.
 

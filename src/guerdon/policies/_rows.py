@@ -42,4 +42,4 @@ def by_length(
         return torch.cat(wide)[back]
 
     return PolicyOutput(join("logp", rollout.steps), join("entropy", rollout.steps), join("hidden", rollout.steps),
-                        join("value", rollout.steps + 1))  # fmt: skip
+                        join("value", rollout.steps + 1), join("value_raw", rollout.steps + 1))  # fmt: skip

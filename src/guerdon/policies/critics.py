@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from guerdon.core import ModelError, PlanError, Policy, PolicyOutput, Rollout
+from guerdon.core import ModelError, Policy, PolicyOutput, Rollout
 from guerdon.core.hub import check_folder, load_tokenizer
 from guerdon.core.policy import Want
 from guerdon.policies._load import load_model
@@ -114,15 +114,14 @@ class ValueNetwork(nn.Module):
         inside = torch.arange(rollout.steps + 1, device=last.device) < ends[:, None]
         return torch.where(inside, value.to(last.device), 0)
 
-    def with_policy(self) -> PolicyAndValue:
-        """The policy and this head as one network.
+    def with_policy(self, policy: nn.Module) -> PolicyAndValue:
+        """Both as one network, for one learner."""
+        return PolicyAndValue(policy, self)
 
-        Raises:
-            PlanError: where the critic has a trunk of its own.
-        """
-        if not self._shared:
-            raise PlanError("only a critic on the policy's own features (policies.HeadOnPolicy) can be trained together with it")
-        return PolicyAndValue(self._shared[0], self)
+    @property
+    def shared(self) -> bool:
+        """Whether it reads the policy's own features."""
+        return bool(self._shared)
 
     @torch.no_grad()
     def values(self, rollout: Rollout) -> Tensor:
@@ -131,13 +130,22 @@ class ValueNetwork(nn.Module):
 
 
 class PolicyAndValue(nn.Module):
-    """A policy and a head on its features: one pass gives log-probs and values, and one learner owns both."""
+    """A policy and a critic as one network: one learner owns both, with one optimiser and one gradient norm.
 
-    def __init__(self, policy: nn.Module, critic: ValueNetwork) -> None:
+    A head on the policy's features shares its pass; a critic with a network of its own is asked beside it.
+    """
+
+    def __init__(self, policy: nn.Module, critic: nn.Module) -> None:
         super().__init__()
         self.policy, self.critic = policy, critic
 
     def forward(self, rollout: Rollout, *, want: Collection[Want] = ("logp", "value")) -> PolicyOutput:
+        if not isinstance(self.critic, ValueNetwork) or not self.critic.shared:
+            said: PolicyOutput = self.policy(rollout, want=tuple(w for w in want if w != "value"))
+            if "value" not in want:
+                return said
+            value: PolicyOutput = self.critic(rollout, want=("value",))
+            return said.replace(value=value.value, value_raw=value.value_raw)
         out: PolicyOutput = self.policy(_one_more(rollout), want=tuple({*want, "hidden"} - {"value"}))
         hidden, steps = out.need("hidden"), rollout.steps
         return PolicyOutput(

@@ -3,6 +3,7 @@
 from guerdon.core.rollout import recorded
 from guerdon.rewards.child import close_pools
 from guerdon.rewards.column import Column
+from guerdon.rewards.environment import Environment
 from guerdon.rewards.flipped import Flipped
 from guerdon.rewards.format import Format
 from guerdon.rewards.journal import Journal
@@ -46,9 +47,9 @@ from guerdon.rewards.verifiers import (
 )
 
 __all__ = [
-    "SQL", "BradleyTerry", "Column", "Davidson", "Ensemble", "FitSettings", "Fitted", "Flipped", "Format", "Function",
-    "GaussianNLL", "InputOutput", "Instructions", "JSONSchema", "Journal", "Keywords", "Length", "Limits", "Maths", "Mixture",
-    "Molecules", "ProcessReward", "RaoKupper", "ReasoningPattern", "Regex", "RewardModel", "Rouge", "Scorer", "Sentiment",
-    "SquaredError", "ToolCalls", "UnitTests", "Verilog", "as_reward", "close_pools", "fit_process_reward", "fit_reward",
-    "load_learned", "load_reward", "recorded", "step_accuracy",
+    "SQL", "BradleyTerry", "Column", "Davidson", "Ensemble", "Environment", "FitSettings", "Fitted", "Flipped", "Format",
+    "Function", "GaussianNLL", "InputOutput", "Instructions", "JSONSchema", "Journal", "Keywords", "Length", "Limits",
+    "Maths", "Mixture", "Molecules", "ProcessReward", "RaoKupper", "ReasoningPattern", "Regex", "RewardModel", "Rouge",
+    "Scorer", "Sentiment", "SquaredError", "ToolCalls", "UnitTests", "Verilog", "as_reward", "close_pools",
+    "fit_process_reward", "fit_reward", "load_learned", "load_reward", "recorded", "step_accuracy",
 ]  # fmt: skip

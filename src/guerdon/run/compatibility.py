@@ -69,6 +69,9 @@ def check_plan(plan: Plan) -> None:
             known = list(plan.advantage) if isinstance(plan.advantage, dict) else ["main"]
             raise PlanError(f"learner {name!r} reads advantage {term.advantage!r}; {nearest(term.advantage, known)}")
     check_reward_learners(plan)
+    for part in (*plan.learners.values(), plan.source):
+        if hasattr(part, "check_plan"):
+            part.check_plan(plan)
     for name, spec in plan.learners.items():
         if isinstance(spec, RewardLearner):
             continue

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from guerdon.core import Batch, Streams
+from guerdon.core import Batch, Items, Rollout, Streams
+from guerdon.core.world import Slot, Start
+from guerdon.run.episodes import is_control, steps_before, with_returns
+from guerdon.run.frames import write_frames
 from guerdon.run.live import Run, in_parts, opened
 from guerdon.run.metrics import reward_metrics, rollout_metrics, show_samples
+from guerdon.run.sources.control import Episodes, Fragments
 
 
 def evaluate(run: Run) -> tuple[dict[str, float], list[dict[str, Any]]]:
@@ -16,10 +20,8 @@ def evaluate(run: Run) -> tuple[dict[str, float], list[dict[str, Any]]]:
     plan, spec = run.plan, run.plan.evaluation
     assert spec is not None
     streams = Streams(plan.seed).fork("evaluation")
-    source = opened(spec.source if spec.source is not None else plan.source, plan.seed + 1)
-    controls = {**getattr(plan.sampler, "controls", {}), **spec.controls}
     with run.phase("evaluate"):
-        items = source.draw(spec.samples, streams=streams.fork("items"))
+        items, controls = questions(run, streams.fork("items"))
         rollout = run.policy.sample(items, 1, streams=streams, **controls)
         proxy = run.scorer.score(rollout.to("cpu")) if run.scorer is not None else None
         held_out = None
@@ -33,17 +35,46 @@ def evaluate(run: Run) -> tuple[dict[str, float], list[dict[str, Any]]]:
         metrics = rollout_metrics(rollout, logp, first) | {"n": float(len(rollout))}
         for name, reward in (("proxy", proxy), ("held_out", held_out)):
             if reward is not None:
-                named = reward_metrics(reward, name)
+                named = reward_metrics(with_returns(rollout, reward), name)
                 metrics |= {k: v for k, v in named.items() if not k.startswith("part/") or name == "proxy"}
         if run.reward_version is not None:
             metrics["reward/version"] = float(run.reward_version)
-    batch = Batch.of(rollout, proxy if proxy is not None else held_out)
-    return metrics, show_samples(batch, spec.show, held_out)
+        if is_control(rollout):
+            metrics["env/steps"] = steps_before(run.history)
+            film(run, rollout, metrics)
+    scored = proxy if proxy is not None else held_out
+    batch = Batch.of(rollout, None if scored is None else with_returns(rollout, scored))
+    return metrics, show_samples(batch, spec.show, None if held_out is None else with_returns(rollout, held_out))
+
+
+def questions(run: Run, streams: Streams) -> tuple[Items, dict[str, Any]]:
+    """What is asked, and how to sample. Where training goes on in persistent environments, whole episodes are evaluated."""
+    plan, spec = run.plan, run.plan.evaluation
+    assert spec is not None
+    items = opened(spec.source if spec.source is not None else plan.source, plan.seed + 1).draw(spec.samples, streams=streams)
+    controls = dict(getattr(plan.sampler, "controls", {}))
+    first = items.contexts[0] if len(items) else None
+    if isinstance(first, Slot):
+        items = Episodes(first.world).open().draw(spec.samples, streams=streams)
+    if isinstance(first, Slot) or (isinstance(first, Start) and isinstance(plan.source, Fragments)):
+        controls.pop("steps", None)  # so many steps were meant for a fragment; an episode runs to its end
+    return items, {**controls, **spec.controls}
+
+
+def film(run: Run, rollout: Rollout, metrics: dict[str, float]) -> None:
+    """Strips of pictures of a few episodes; those of the first, the best and this evaluation stay."""
+    if run.folder is None:
+        return
+    best = not run.evaluations or score_of(metrics) > max(score_of(e["metrics"]) for e in run.evaluations)
+    before = best_step(run)
+    keep = [e["step"] for e in run.evaluations[:1]] + ([] if best or before is None else [before])
+    if strips := write_frames(run.folder, run.step, rollout, keep):
+        run.events.write("frames", run.step, best=best, strips=strips)
 
 
 def score_of(metrics: dict[str, float]) -> float:
-    """What "best" means: the held-out reward, or the training reward without one."""
-    value = metrics.get("held_out/mean", metrics.get("proxy/mean"))
+    """What "best" means: the held-out reward, or the training reward without one, or the return where nothing is scored."""
+    value = metrics.get("held_out/mean", metrics.get("proxy/mean", metrics.get("episode/return")))
     return float("-inf") if value is None else value
 
 

@@ -137,7 +137,7 @@ class Run:
         """What a learner trains: the policy, a critic, or the policy together with a critic on its features."""
         if isinstance(of, str):
             return self.policy if of == "policy" else self.critics[of]
-        return self.critics[of[1]].with_policy()
+        return self.critics[of[1]].with_policy(self.policy)
 
     def modules(self) -> dict[str, torch.nn.Module]:
         """name -> every network that some learner may move."""

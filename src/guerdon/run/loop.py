@@ -82,7 +82,7 @@ def learn(run: Run, batch: Batch) -> dict[str, float]:
 
 def log(run: Run, batch: Batch, figures: dict[str, float]) -> None:
     """Write down what happened, and what the checks say of it."""
-    metrics = {**draw_metrics(batch, run.history[0] if run.history else None), **figures}
+    metrics = {**draw_metrics(batch, run.history), **figures}
     run.history.append(metrics)
     failures = Counter(r for r, ok in zip(batch.reward.reason, batch.reward.ok.tolist(), strict=True) if not ok)
     seconds = {k: round(v, 4) for k, v in run.seconds.items()}

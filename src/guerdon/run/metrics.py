@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 from guerdon.audit.measures import distinct_n
 from guerdon.core import Batch, RewardOutput, Rollout, by_group, returns
 from guerdon.core.stats import differing_groups
+from guerdon.run.episodes import environment_steps, episode_metrics, is_control, of_slots, only_dense, steps_before, with_returns
 
 
 def masked_mean(x: Tensor, mask: Tensor) -> float:
@@ -38,18 +39,25 @@ def rollout_metrics(rollout: Rollout, reference: Tensor | None, first: Mapping[s
     over one answer to each context where there are many: that the answers to one question agree is no loss.
     """
     mask = rollout.mask
-    out = {"length": float(mask.sum(1).double().mean()), "terminal": float(rollout.terminal.double().mean())}
-    if rollout.actions.dim() == 2 and not rollout.actions.is_floating_point():
+    control = is_control(rollout)
+    out = episode_metrics(rollout) if control else {
+        "length": float(mask.sum(1).double().mean()), "terminal": float(rollout.terminal.double().mean())
+    }  # fmt: skip
+    if rollout.states is None and rollout.actions.dim() == 2 and not rollout.actions.is_floating_point():  # the actions tell all
         chosen = one_of_each(rollout.group)
         rows = [a[m].tolist() for a, m in zip(rollout.actions[chosen].cpu(), mask[chosen].cpu(), strict=True)]
         tokens = int((first or {}).get("distinct_tokens", (sum(map(len, rows)) + 1) // 2))
         out |= {f"distinct_{n}": distinct_n(rows, n, tokens) for n in (1, 2)} | {"distinct_tokens": float(tokens)}
+    if control and any(b.temperature == 0 for b in rollout.behaviour):
+        return out  # the likeliest actions are no sample: neither KL nor entropy can be had from them
     if reference is not None and rollout.logp is not None:
         ratio = torch.where(mask, rollout.logp - reference, torch.zeros_like(reference)).double()
         out["kl"] = float(ratio.sum(1).mean())  # unbiased for samples of the policy itself
         out["kl_step"] = masked_mean(ratio, mask)
     if rollout.logp is not None:
-        out["entropy"] = -masked_mean(rollout.logp, mask)  # sampled estimate: the mean surprise of what was drawn
+        # Sampled estimate: the mean surprise of what was drawn. That of a density may be negative, and is no share of a start.
+        density = control and rollout.actions.is_floating_point()
+        out["differential_entropy" if density else "entropy"] = -masked_mean(rollout.logp, mask)
     return out
 
 
@@ -61,10 +69,22 @@ def one_of_each(group: Tensor, many: int = 8) -> Tensor:
     return torch.full((n,), len(group)).scatter_reduce(0, index, torch.arange(len(group)), "amin")
 
 
-def draw_metrics(batch: Batch, first: Mapping[str, float] | None = None) -> dict[str, float]:
-    """What the log says of a draw, the learners' figures aside; ``first``: that of the run's first draw."""
+def draw_metrics(batch: Batch, history: Sequence[Mapping[str, float]] | Mapping[str, float] | None = None) -> dict[str, float]:
+    """What the log says of a draw, the learners' figures aside.
+
+    Args:
+        batch: The draw.
+        history: Figures of all earlier draws (or those of the first one alone); environment steps are counted on from the last.
+    """
+    past = [] if not history else [history] if isinstance(history, Mapping) else history
     reference = batch.refs.get("reference")
-    out = reward_metrics(batch.raw) | rollout_metrics(batch.rollout, reference.logp if reference is not None else None, first)
+    control = is_control(batch.rollout)
+    scored = reward_metrics(batch.raw)
+    if control and only_dense(batch.raw):  # a total of 0 in every row says nothing; what the world paid is the return
+        scored = {k: v for k, v in scored.items() if k not in ("reward/mean", "reward/std", "reward/min", "reward/max")}
+    out = scored | rollout_metrics(batch.rollout, reference.logp if reference is not None else None, past[0] if past else None)
+    if control:
+        out["env/steps"] = steps_before(past) + environment_steps(batch.rollout)
     ok = batch.reward.ok
     raw = batch.replace(reward=batch.raw)
     if batch.raw.step is not None and bool(ok.any()):
@@ -73,7 +93,7 @@ def draw_metrics(batch: Batch, first: Mapping[str, float] | None = None) -> dict
         out["shaped/mean"] = float(batch.reward.total[ok].double().mean())
     group = batch.rollout.group
     groups = one_of_each(group, many=1)
-    if len(groups) < len(batch):
+    if len(groups) < len(batch) and not of_slots(batch.rollout):
         out["groups/dead"] = float((~differing_groups(group, returns(raw), ok)[groups]).double().mean())
     return out
 
@@ -87,7 +107,7 @@ def show_samples(batch: Batch, n: int, held_out: RewardOutput | None = None) -> 
         seen[g] = seen.get(g, 0) + 1
         order.append((seen[g], k))
     rows = [k for _, k in sorted(order)[:n]]
-    raw = batch.raw
+    raw = with_returns(batch.rollout, batch.raw)
     return [{
         "context": shown(batch.rollout.contexts[k]), "output": shown(batch.rollout.outputs[k]), "ok": bool(raw.ok[k]),
         "reward": float(raw.total[k]) if raw.ok[k] else None, "reason": raw.reason[k],

@@ -1,4 +1,4 @@
-"""The progress bar of a run: reward, KL, time left. One sink among others."""
+"""The progress bar of a run: reward or return, KL, time left. One sink among others."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from guerdon.audit.formats import number
 from guerdon.run.events import Sink
 from guerdon.run.live import Run
 from guerdon.run.plan import Plan
+
+FIGURES = (("return", "episode/return"), ("reward", "reward/mean"), ("held-out", "held_out/mean"), ("KL", "kl"))
 
 
 @contextmanager
@@ -25,9 +28,9 @@ def bar(plan: Plan, live: Run) -> Iterator[Sink]:
 
         def sink(event: Mapping[str, Any]) -> None:
             metrics = event.get("metrics") or {}
-            for name, key in (("reward", "reward/mean"), ("held-out", "held_out/mean"), ("KL", "kl")):
+            for name, key in FIGURES:
                 if metrics.get(key) is not None and (event["event"] == "draw" or key == "held_out/mean"):
-                    shown[name] = f"{name} {metrics[key]:.3f}"
+                    shown[name] = f"{name} {number(metrics[key]) if name == 'return' else f'{metrics[key]:.3f}'}"
             if event["event"] == "finding" and event.get("level") != "info":
                 progress.console.print(f"[yellow]step {event['step']}[/]: {event['message']}", highlight=False)
             progress.update(task, completed=event["step"], figures="  ".join(shown.values()) or "sampling")

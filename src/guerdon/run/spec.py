@@ -32,9 +32,10 @@ ROOMS = (
     "objectives",
     "audit",
     "tasks",
+    "worlds",
     "run",
 )
-_CONSTRUCTORS = ("from_pretrained",)  # the only attributes of an atom that a plan may call
+_CONSTRUCTORS = ("from_pretrained", "of")
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,15 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from guerdon.core import Batch, Due, Objective, PlanError, PolicyOutput, Rollout, Streams, Term
 from guerdon.core.reduction import components, denominator, micro_batches, reduce
+from guerdon.core.stats import whitened
+from guerdon.core.steps import one_step_rows
 from guerdon.run.optim import AdamW, load_optimizer_state, optimizer_state
 
 STEPS_AT_ONCE = (
@@ -30,6 +32,10 @@ class Train:
         of: What is trained: ``"policy"``, a critic's name, or ``("policy", critic)`` for both at once on shared features.
         epochs: Passes over each draw.
         minibatches: Optimiser steps per pass.
+        by: What minibatches are made of: ``"row"``, whole trajectories, or ``"step"``, single steps of policies that read each
+            step by itself (control without memory). Value targets are then an advantage: ``ValueLoss(target="return")``.
+        whiten: Advantages with mean 0 and deviation 1 in every minibatch, as common PPO code has it (``advantages.Whiten`` does
+            it over the draw).
         rows: Rows computed at once (None: all, or on a CPU as many as are fastest); changes memory and speed, never the gradient.
         max_grad_norm: Gradients are scaled down to this norm (None: never).
         due: When this learner learns.
@@ -40,6 +46,8 @@ class Train:
     of: str | tuple[str, str] = "policy"
     epochs: int = 1
     minibatches: int = 1
+    by: Literal["row", "step"] = "row"
+    whiten: bool = False
     rows: int | None = None
     max_grad_norm: float | None = 1.0
     due: Due = Due()
@@ -49,6 +57,11 @@ class Train:
             raise PlanError("Train: epochs and minibatches must be at least 1")
         if self.rows is not None and self.rows < 1:
             raise PlanError(f"Train: rows must be at least 1, got {self.rows}")
+        if self.by not in ("row", "step"):
+            raise PlanError(f"Train: by is {self.by!r}; expected 'row' or 'step'")
+        if self.by == "step":
+            for term in self.all_terms():
+                self._check_step(term)
 
     def all_terms(self) -> tuple[Term, ...]:
         many: Sequence[Any] = self.terms if isinstance(self.terms, tuple | list) else (self.terms,)
@@ -56,6 +69,17 @@ class Train:
             if not isinstance(term, Term) and not (callable(term) and hasattr(term, "unit")):
                 raise PlanError(f"Train: terms must be objectives or {{use: run.Term, objective: ...}}, got {term!r}")
         return tuple(t if isinstance(t, Term) else Term(t) for t in many)
+
+    @staticmethod
+    def _check_step(term: Term) -> None:
+        name, unit = type(term.objective).__name__, term.objective.unit
+        if unit != "step":
+            raise PlanError(f"Train(by='step'): {name} gives one loss per {unit}, which single steps do not have; take by='row'")
+        if term.over != "step":
+            raise PlanError(f"Train(by='step'): over={term.over!r} needs whole trajectories; take over='step' or by='row'")
+        if "reward" in term.objective.needs:
+            raise PlanError(f"Train(by='step'): {name} reads rewards along a trajectory; give it target='return' and the plan "
+                            "advantage: {return: advantages.LambdaReturns}")  # fmt: skip
 
     def build(self, network: nn.Module) -> Trainer:
         return Trainer(self, network)
@@ -67,6 +91,9 @@ class Trainer:
     def __init__(self, spec: Train, network: nn.Module):
         self.spec, self.network, self.due = spec, network, spec.due
         self.terms = spec.all_terms()
+        self.units = [t.objective.unit for t in self.terms]
+        if spec.by == "step" and not all(getattr(m, "markov", True) for m in network.modules()):
+            raise PlanError(f"learner of {spec.of!r}: by='step' shuffles steps, and this policy remembers; take by='row'")
         named = [(n, p) for n, p in network.named_parameters() if p.requires_grad]
         self.names, self.parameters = [n for n, _ in named], [p for _, p in named]
         if not named:
@@ -84,6 +111,8 @@ class Trainer:
             group["lr"] = rate
         figures = _Figures()
         first = True
+        if self.spec.by == "step":
+            batch = one_step_rows(batch)
         for epoch in range(self.spec.epochs):
             for part in self._minibatches(batch, run.streams.fork("minibatch", run.step, epoch)):
                 self._step(part, figures, measure_mismatch=first)
@@ -94,20 +123,26 @@ class Trainer:
         if self.spec.minibatches == 1:
             yield batch
             return
-        label = components(batch, [t.objective.unit for t in self.terms])
-        units = label.unique()
-        units = units[streams("order").permutation(len(units))]
-        for chosen in units.chunk(self.spec.minibatches):
-            yield batch[torch.isin(label, chosen)]
+        label = components(batch, self.units)
+        units, rows = label.unique(return_inverse=True)
+        order = streams("order").permutation(len(units))
+        place = torch.empty_like(order)
+        place[order] = torch.arange(len(order))
+        for chosen in rows_of_parts(place[rows], len(units), self.spec.minibatches):
+            yield batch[chosen]
 
     def _step(self, part: Batch, figures: _Figures, measure_mismatch: bool) -> None:
+        if self.spec.whiten:
+            names = {t.advantage for t in self.terms if "advantage" in t.objective.needs} & part.advantage.keys()
+            keep = part.rollout.mask & part.live[:, None]
+            part = part.replace(advantage={**part.advantage, **{n: whitened(part.advantage[n], keep) for n in names}})
         totals = [denominator(part, t.objective.unit, t.over, t.rows) for t in self.terms]
         if not any(totals):
             figures.add("skipped/empty", 1.0)
             return
         self.optimizer.zero_grad(set_to_none=True)
         sums: dict[str, float] = defaultdict(float)
-        for micro in micro_batches(part, [t.objective.unit for t in self.terms], self.spec.rows or self._fastest(part)):
+        for micro in micro_batches(part, self.units, self.spec.rows or self._fastest(part)):
             new: PolicyOutput = self.network(micro.rollout, want=self.wants)
             loss = self._loss(new, micro, totals, sums)
             if loss.requires_grad:
@@ -144,6 +179,18 @@ class Trainer:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         load_optimizer_state(self.optimizer, self.names, state["optimizer"])
+
+
+def rows_of_parts(place: Tensor, units: int, parts: int) -> list[Tensor]:
+    """Rows by the part their unit falls into, when ``units`` units in a new order are cut into ``parts``; rows stay in order.
+
+    >>> [r.tolist() for r in rows_of_parts(torch.tensor([2, 0, 0, 1]), 3, 2)]
+    [[1, 2, 3], [0]]
+    """
+    size = math.ceil(units / parts)
+    part = place // size
+    order = part.argsort(stable=True)
+    return list(order.split(part.bincount(minlength=1).tolist()))
 
 
 def _short(objective: Objective) -> str:

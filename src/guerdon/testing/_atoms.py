@@ -48,6 +48,7 @@ def example_transforms() -> dict[str, Transform]:
         "RunningMinMax": t.RunningMinMax(),
         "RunningNormalise": t.RunningNormalise(clip=3.0),
         "Scale": t.Scale(2.0),
+        "ScaleByReturn": t.ScaleByReturn(gamma=0.9, clip=2.0),
         "Sigmoid": t.Sigmoid(scale=2.0, shift=0.1),
         "Standardise": t.Standardise(),
         "Standardise.group": t.Standardise(over="group"),
@@ -67,6 +68,7 @@ def example_advantages() -> dict[str, Advantage]:
         "GroupNorm": a.GroupNorm(),
         "GroupNorm.batch_std": a.GroupNorm(std="batch"),
         "GroupNorm.no_std": a.GroupNorm(std=False, trained_only=True),
+        "LambdaReturns": a.LambdaReturns(gamma=0.9, lam=0.8),
         "PerPart": a.PerPart(a.GroupNorm(), {"quality": 1.0, "fluency": 0.5}),
         "RLOO": a.RLOO(),
         "Remax": a.Remax(),
@@ -118,6 +120,7 @@ def example_objectives() -> dict[str, Objective]:
         "SFT": o.SFT(),
         "ValueLoss": o.ValueLoss(gamma=0.9, lam=0.8),
         "ValueLoss.clip": o.ValueLoss(gamma=0.9, lam=0.8, clip=0.2),
+        "ValueLoss.target": o.ValueLoss(target="other"),
     }
 
 

@@ -17,6 +17,7 @@ from guerdon.transforms._pessimism import Pessimism
 from guerdon.transforms._running_min_max import RunningMinMax
 from guerdon.transforms._running_normalise import RunningNormalise
 from guerdon.transforms._scale import Ramp, Scale
+from guerdon.transforms._scale_by_return import ScaleByReturn
 from guerdon.transforms._sigmoid import Sigmoid
 from guerdon.transforms._standardise import Standardise
 from guerdon.transforms._token_kl import TokenKL
@@ -24,5 +25,5 @@ from guerdon.transforms._token_kl import TokenKL
 __all__ = [
     "AdaptiveKL", "AgainstReferences", "Center", "Chain", "Clip", "ClipUpper", "Delta", "Gate", "LengthPenalty", "Lift",
     "LogSigmoidCentred", "NormaliseParts", "On", "OverlongPenalty", "Pessimism", "Ramp", "RunningMinMax", "RunningNormalise",
-    "Scale", "Sigmoid", "Standardise", "TokenKL", "WeightedParts", "chain", "on",
+    "Scale", "ScaleByReturn", "Sigmoid", "Standardise", "TokenKL", "WeightedParts", "chain", "on",
 ]  # fmt: skip

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from guerdon.audit.checks import checks_of
+from guerdon.audit.checks import SeriesCheck, checks_of
 from guerdon.audit.events import History
 from guerdon.audit.formats import count, fixed, interval, number, percent, plural, visible
 from guerdon.audit.outcome import Change, best_of_n
+from guerdon.audit.report import control
 from guerdon.audit.report.summary import Facts, diversity, plan_of
 from guerdon.audit.series import draws_of, evals_of
 from guerdon.core.protocols import Finding
@@ -34,10 +35,12 @@ class Tile(NamedTuple):
 def tiles_of(facts: Facts) -> list[Tile]:
     """The four or five figures at the head of the page."""
     told = {f.check for f in facts.findings if f.level != "info"}
-    tiles = [_reward_tile("Reward", facts.changes["reward"])]
+    tiles = _world_tiles(facts) if facts.world else []
+    if not facts.pays_itself:
+        tiles.append(_reward_tile("Reward", facts.changes["reward"]))
     if facts.changes["held_out"]:
         tiles.append(_reward_tile("Held-out reward", facts.changes["held_out"]))
-    else:
+    elif not facts.world:
         tiles.append(Tile("Held-out reward", "–", ("none in this run",), "not measured"))
     kl = facts.changes["kl"]
     if kl:
@@ -45,7 +48,7 @@ def tiles_of(facts: Facts) -> list[Tile]:
         like = f"as far as picking the best of {count(float(f'{n:.2g}'))}" if n and n > 1 else ""
         word, tone = ("over budget", "bad") if "KLBudget" in told else ("within budget", "neutral")
         tiles.append(Tile("KL to the reference", number(kl.after.mean), (like,) if like else (), word, tone, "nats"))
-    else:
+    elif not facts.world:
         tiles.append(Tile("KL to the reference", "–", ("no reference in this run",), "not measured"))
     name, spread = diversity(facts.changes)
     if spread and math.isfinite(spread.kept):
@@ -62,9 +65,21 @@ def tiles_of(facts: Facts) -> list[Tile]:
     return tiles
 
 
-def _reward_tile(name: str, c: Change) -> Tile:
+def _world_tiles(facts: Facts) -> list[Tile]:
+    """Return, episode length and environment steps of a run in a world."""
+    tiles = [_reward_tile("Return", facts.changes["return"], "no episode ended")]
+    for name, found in (
+        ("Episode length", control.length_lines(facts.history)),
+        ("Environment steps", control.steps_lines(facts.history)),
+    ):
+        if found is not None:
+            tiles.append(Tile(name, found[0], found[1], unit="steps" if name == "Episode length" else ""))
+    return tiles
+
+
+def _reward_tile(name: str, c: Change, missing: str = "never scored") -> Tile:
     if not c:
-        return Tile(name, "–", ("never scored",), "not measured")
+        return Tile(name, "–", (missing,), "not measured")
     d = c.decimals
     if c.step_after <= c.step_before:
         ends = interval(c.after.lo, c.after.hi, d)
@@ -83,15 +98,18 @@ def _reward_tile(name: str, c: Change) -> Tile:
 
 def tiles_note(facts: Facts) -> str:
     """Where the figures come from."""
-    c = facts.changes["reward"] or facts.changes["held_out"]
+    c = (facts.changes["return"] if facts.world else Change()) or facts.changes["reward"] or facts.changes["held_out"]
     if not c or c.step_after <= c.step_before:
         return ""
     brackets = " In brackets: 95\u00a0% intervals of the difference." if math.isfinite(c.difference.lo) else ""
     if c.source == "evaluation":
-        n = f" of {count(c.after.n)} answers" if c.after.n else ""
+        n = f" of {count(c.after.n)} {'episodes' if facts.world else 'answers'}" if c.after.n else ""
+        of = "from the same starts" if facts.world else "to the same contexts"
         when = "before training" if c.step_before == 0 else f"after {plural(c.step_before, 'draw')}"
-        return f"From evaluations{n} to the same contexts {when} and after {plural(c.step_after, 'draw')}.{brackets}"
+        return f"From evaluations{n} {of} {when} and after {plural(c.step_after, 'draw')}.{brackets}"
     ends = "the first draw and the last" if c.draws == 1 else f"the first {c.draws} draws and the last {c.draws}"
+    if facts.world:
+        return f"From the episodes of {ends}.{brackets}"
     return f"From the training answers of {ends}; the contexts may differ.{brackets}"
 
 
@@ -147,8 +165,19 @@ def _at(step: int | None) -> str:
 def checked(history: History) -> tuple[list[str], list[str]]:
     """(what was looked for, what could not be judged) in words."""
     draws, evals = draws_of(history), evals_of(history)
+    world = control.in_a_world(history)
     yes: list[str] = []
     no: list[str] = []
     for c in checks_of(plan_of(history)):
-        (yes if c.judged(evals if c.of == "evaluations" else draws) else no).append(c.about)
+        judged = c.judged(evals if c.of == "evaluations" else draws)
+        if world and not judged and not _of_worlds(c, history):
+            continue
+        (yes if judged else no).append(c.about.replace("answers", "episodes") if world else c.about)
     return yes, no
+
+
+def _of_worlds(check: SeriesCheck, history: History) -> bool:
+    """Whether a run in a world logs what a check looks at first; what it does not log is of texts and their rewards."""
+    if check.of == "evaluations":
+        return any("held_out/mean" in e.metrics for e in history.evals)
+    return bool(check.reads) and any(name.startswith(check.reads[0].rstrip("*")) for name in history.metrics)

@@ -188,8 +188,12 @@ _PHASES = {
 }  # fmt: skip
 
 
-def time_bars(history: History) -> Bars:
+_WORLD_PHASES = {"sample": "the policy acts in the world", "reward": "rewards are read or computed"}
+
+
+def time_bars(history: History, world: bool = False) -> Bars:
     """Seconds by phase, and what is left of the time at work."""
+    words = {**_PHASES, **(_WORLD_PHASES if world else {})}
     totals = {k: float(np.nansum(v)) for k, v in history.seconds.items()}
     known = sum(totals.values())
     rest = history.elapsed - known
@@ -197,7 +201,7 @@ def time_bars(history: History) -> Bars:
         totals["not timed"] = rest
     whole = sum(totals.values())
     order = sorted(((k, v) for k, v in totals.items() if v > 0), key=lambda kv: (kv[0] == "not timed", -kv[1]))
-    rows = tuple((visible(k), _PHASES.get(k, ""), duration(v), v / whole, percent(v / whole)) for k, v in order)
+    rows = tuple((visible(k), words.get(k, ""), duration(v), v / whole, percent(v / whole)) for k, v in order)
     facts = [("at work", duration(history.elapsed))] if history.elapsed else []
     if history.elapsed and history.draws:
         facts.append(("per draw", duration(history.elapsed / history.draws)))

@@ -24,7 +24,7 @@ from guerdon.core.errors import DataError, PlanError, nearest
 NAMES = {
     "reward": "reward", "held_out": "held-out reward", "kl": "KL to the reference, nats", "kl_step": "KL per step, nats",
     "entropy": "entropy, nats per step", "length": "length, steps", "terminal": "share ended by themselves",
-    "distinct_1": "distinct-1", "distinct_2": "distinct-2",
+    "distinct_1": "distinct-1", "distinct_2": "distinct-2", "return": "return",
 }  # fmt: skip
 
 

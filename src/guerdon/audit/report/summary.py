@@ -14,6 +14,7 @@ from guerdon.audit.formats import duration, fixed, number, percent, plain, plura
 from guerdon.audit.measures import Interval
 from guerdon.audit.outcome import Change, Of, change
 from guerdon.audit.overoptimisation import RLCurve, rl_curve
+from guerdon.audit.report import control
 from guerdon.audit.verdict import HackingVerdict, hacking
 from guerdon.core.protocols import Finding
 
@@ -28,7 +29,10 @@ class Verdict(NamedTuple):
 
 
 class Facts(NamedTuple):
-    """What the page and summary.json are made from."""
+    """What the page and summary.json are made from.
+
+    ``world``: the run acted in a world; ``pays_itself``: and what that pays is all it was trained on.
+    """
 
     history: History
     name: str
@@ -40,6 +44,8 @@ class Facts(NamedTuple):
     verdict: Verdict
     headline: str
     hacking: HackingVerdict
+    world: bool = False
+    pays_itself: bool = False
 
 
 def facts_of(history: History) -> Facts:
@@ -56,7 +62,9 @@ def facts_of(history: History) -> Facts:
     hacked = hacking(history)
     verdict = verdict_of(state, history, changes, found, hacked)
     text = headline_of(history, state, planned, changes)
-    return Facts(history, name, "" if task == name else task, state, planned, changes, found, verdict, text, hacked)
+    world, alone = control.in_a_world(history), control.pays_itself(history)
+    task = "" if task == name else task
+    return Facts(history, name, task, state, planned, changes, found, verdict, text, hacked, world, alone)
 
 
 def plan_of(history: History) -> Mapping[str, Any]:
@@ -87,6 +95,11 @@ def verdict_of(
     reward, held = changes["reward"], changes["held_out"]
     if state == "empty":
         return Verdict("neutral", "No draw was finished, so there is nothing to judge yet.")
+    failed = any(f.check == "FailingReward" and f.level == "error" for f in found)
+    if control.pays_itself(history) and (changes["return"] or not failed):
+        doubt = _doubt(history, found)
+        tone, text = ("bad", doubt) if doubt else control.verdict(changes)
+        return Verdict(tone, text)  # type: ignore[arg-type]
     if not reward:
         failing = any(f.check == "FailingReward" for f in found)
         return Verdict("bad", "Nothing could be scored.") if failing else Verdict("neutral", "Nothing was scored in this run.")
@@ -135,13 +148,19 @@ def headline_of(history: History, state: State, planned: int | None, changes: Ma
     device = str(history.start.get("device") or "")[:40]
     where = f" on {'CPU' if device == 'cpu' else device}" if device else ""
     time = f" in {duration(history.elapsed)}" if history.elapsed > 0 else ""
-    ran = f"{plural(history.draws, 'draw')}{of}{what}{where}{time}"
-    return f"{ran}: {_outcome(changes)}." if _outcome(changes) else f"{ran}."
+    ran = f"{plural(history.draws, 'draw')}{of}{control.size_of(history)}{what}{where}{time}"
+    outcome = _outcome(changes, control.pays_itself(history))
+    return f"{ran}: {outcome}." if outcome else f"{ran}."
 
 
-def _outcome(changes: Mapping[Of, Change]) -> str:
-    reward, held, kl = changes["reward"], changes["held_out"], changes["kl"]
+def _outcome(changes: Mapping[Of, Change], pays_itself: bool = False) -> str:
+    gain, reward, held, kl = changes["return"], changes["reward"], changes["held_out"], changes["kl"]
+    reward = Change() if pays_itself else reward
     parts = []
+    if gain and gain.step_after > gain.step_before:
+        parts.append(f"the return went {_ends(gain)}")
+    elif gain:
+        parts.append(f"the return was {fixed(gain.after.mean, gain.decimals)}")
     if reward and reward.step_after > reward.step_before:
         parts.append(f"the reward went {_ends(reward)}")
     elif reward:
@@ -183,6 +202,7 @@ def summary_of(facts: Facts) -> dict[str, Any]:
         "format": 1,
         "name": facts.name, "task": facts.task, "state": facts.state, "reason": str((h.end or {}).get("reason") or ""),
         "draws": h.draws, "planned": facts.planned, "seconds": h.elapsed,
+        **({"environment_steps": control.environment_steps(h), "episodes": control.episodes_seen(h)} if facts.world else {}),
         "verdict": {"tone": facts.verdict.tone, "text": facts.verdict.text}, "headline": facts.headline,
         "hacking": facts.hacking.tree(), "over_optimisation": _curve(rl_curve(h)),
         "changes": {k: _change(c) for k, c in facts.changes.items() if c},
