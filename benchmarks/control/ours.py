@@ -76,7 +76,7 @@ def plan_of(s: Setting, seed: int) -> tuple[Plan, Episodes]:
         source=Fragments(world),
         sampler=samplers.Group(contexts=s.envs, n=1, controls={"steps": s.horizon}),
         reward=rewards.Environment(),
-        transforms=(transforms.ScaleByReturn(gamma=s.gamma),) if s.normalise else (),
+        transforms=(transforms.ScaleByReturn(gamma=s.gamma, by="draw"),) if s.normalise else (),
         advantage={"main": advantages.GAE(s.gamma, s.lam), "return": advantages.LambdaReturns(s.gamma, s.lam)},
         critics={"critic": policies.StateValue(normalise=s.normalise, seed=1000 + seed)},
         learners=learners,

@@ -190,7 +190,7 @@ def test_whole_iterations_on_cartpole(monkeypatch):
     monkeypatch.setattr(_acting.Noise, "at", at)
     monkeypatch.setattr(Persistent, "_seeds", lambda self, slots: 1000 * slots + self.episode[slots])
     monkeypatch.setattr(Stream, "permutation", lambda self, n: torch.tensor(next(orders)))
-    apart = []
+    apart, ends = [], set()
 
     def look(batch, run):
         found, rollout = iterations[run.step - 1], batch.rollout
@@ -200,6 +200,8 @@ def test_whole_iterations_on_cartpole(monkeypatch):
         torch.testing.assert_close(batch.advantage["main"][rollout.mask], expected, rtol=0, atol=1e-4)
         gaps = [(p.detach() - torch.tensor(found["after"][theirs(n)])).abs().max() for n, p in both.named_parameters()]
         apart.append(float(max(gaps)))
+        over = rollout.info["length"] > 0
+        ends.update(zip(over.tolist(), rollout.terminal.tolist(), strict=True))
         return ()
 
     run(
@@ -214,9 +216,10 @@ def test_whole_iterations_on_cartpole(monkeypatch):
             learners={"policy": ppo(g, 2, 4)},
             steps=len(iterations),
             checkpoint_every=0,
-        )  # fmt: skip
+        )
     )
     assert len(apart) == len(iterations)
     assert max(apart) < 1e-5
+    assert ends == {(True, True), (True, False), (False, False)}  # episodes that ended, that were cut off, that go on
     moved = [(p.detach() - torch.tensor(g["before"][theirs(n)])).abs().max() for n, p in both.named_parameters()]
     assert min(moved) > 0.01

@@ -116,7 +116,7 @@ def test_minimising_the_loss_finds_the_return(name: str) -> None:
 @pytest.mark.parametrize(
     ("head", "start", "within"),
     [(Scalar(), 0.0, 0.0), (GaussianValue(), 0.0, 0.0), (HLGauss(-5.0, 5.0), 0.0, 1e-5), (HLGauss(-1.0, 9.0, bins=21), 0.0, 1e-5),
-     (HLGauss(-9.0, 1.0), 0.0, 1e-5), (HLGauss(0.0, 10.0, bins=100), 0.2, 1e-5), (HLGauss(-30.0, -20.0, bins=100), -20.2, 1e-4),
+     (HLGauss(-9.0, 1.0), 0.0, 1e-5), (HLGauss(0.0, 10.0, bins=100), 0.1, 1e-5), (HLGauss(-30.0, -20.0, bins=100), -20.1, 1e-4),
      (HLGauss(-1.0, 1.0, bins=2), 0.0, 1e-6)],
 )  # fmt: skip
 def test_where_a_network_begins(head: ValueHead, start: float, within: float) -> None:

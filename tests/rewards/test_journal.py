@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from guerdon.core import DataError, RewardOutput, Rollout
+from guerdon.core import DataError, Episode, RewardOutput, Rollout
 from guerdon.rewards import Journal, Scorer, load_reward, recorded
+from guerdon.rewards.journal import contents
 
 
 def rows(*outputs: str) -> Rollout:
@@ -109,3 +110,11 @@ def test_another_reward_or_other_code_is_asked_anew(tmp_path: Path) -> None:
 def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot be opened as a journal"):
         Journal(tmp_path)
+
+
+def test_episodes_are_told_apart_by_every_number():
+    """Their repr is a summary, and a verdict must not be found for another episode."""
+    one, two = (Episode(torch.tensor([[0.0], [x]]), torch.tensor([1]), torch.tensor([1.0])) for x in (1.0, 1.0 + 1e-6))
+    assert repr(one) == repr(two)
+    first, second = (contents(Counted(), recorded(["start"], [e]))[0] for e in (one, two))
+    assert first != second

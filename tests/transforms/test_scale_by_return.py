@@ -1,6 +1,8 @@
 """ScaleByReturn against running returns worked out by hand and a plain loop over every environment."""
 
+import json
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -29,7 +31,7 @@ def rows(steps, slots=None, length=None, ok=None, terminal=None):
 
 def test_running_returns_by_hand():
     """Slot 3 goes on through two draws and ends; slot 1 ends within the first draw and begins again."""
-    scale = ScaleByReturn(gamma=0.5, clip=100.0)
+    scale = ScaleByReturn(gamma=0.5, clip=100.0, by="draw")
     first = rows([[1.0, 2.0], [4.0], [2.0]], slots=[3, 1, 1], length=[0, 7, 0])
     state, out = scale.apply(scale.init(), first)
     # returns: 1, 2.5 | 4 | 2 -> mean 2.375, var 1.171875
@@ -48,9 +50,43 @@ def test_running_returns_by_hand():
     assert state["returns"] == {"1": 2.0, "3": 0.0}
 
 
+def test_step_by_step_by_hand():
+    """Two slots, gamma 0.5; returns at the first time 2 and 4, at the second 3 and 8. The second slot's second step is a new row."""
+    batch = rows([[2.0, 2.0], [4.0], [6.0]], slots=[0, 1, 1], length=[0, 0, 0])
+    state, out = ScaleByReturn(gamma=0.5, clip=100.0).apply(ScaleByReturn().init(), batch)
+    first, second = 1.0, sum((x - 4.25) ** 2 for x in (2, 4, 3, 8)) / 4
+    assert out.step[0].tolist() == pytest.approx([2 / math.sqrt(first), 2 / math.sqrt(second)], rel=1e-3)
+    assert out.step[1:, 0].tolist() == pytest.approx([4 / math.sqrt(first), 6 / math.sqrt(second)], rel=1e-3)
+    assert state["var"] == pytest.approx(second, rel=1e-3)
+
+
+def test_equal_to_vec_normalize():
+    """Rewards over three draws of Stable-Baselines3's own PPO lanes (see golden/sb3_peer.py), episodes ending in between."""
+    g = json.loads((Path(__file__).parents[1] / "objectives" / "golden" / "sb3_rewards.json").read_text(encoding="utf-8"))
+    scale = ScaleByReturn(gamma=g["gamma"], clip=g["clip"])
+    state, cut = scale.init(), 0
+    for draw in g["draws"]:
+        gain, done, expected = (torch.tensor(draw[k], dtype=torch.double).T for k in ("rewards", "dones", "scaled"))
+        steps, slots, length, wanted = [], [], [], []
+        for slot in range(len(gain)):
+            ends = [int(t) + 1 for t in done[slot].nonzero()]
+            for a, b in zip([0, *ends], [*ends, gain.shape[1]], strict=True):
+                if a < b:
+                    steps.append(gain[slot, a:b].tolist())
+                    slots.append(slot)
+                    length.append(b - a if b in ends else 0)
+                    wanted.append(expected[slot, a:b])
+        state, out = scale.apply(state, rows(steps, slots, length))
+        for row, want in zip(out.step, wanted, strict=True):
+            torch.testing.assert_close(row[: len(want)], want, rtol=1e-6, atol=0)
+        cut += int((out.step.abs() == g["clip"]).sum())
+    assert (state["mean"], state["var"]) == pytest.approx((g["mean"], g["var"]), rel=1e-9)
+    assert cut > 0
+
+
 def test_equals_a_loop_over_steps():
     """Three environments over four draws: the moments are those of every environment's own recursion, update by update."""
-    scale, generator = ScaleByReturn(gamma=0.9), torch.Generator().manual_seed(0)
+    scale, generator = ScaleByReturn(gamma=0.9, by="draw"), torch.Generator().manual_seed(0)
     state, running = scale.init(), [0.0] * 3
     mean, var, count = 0.0, 1.0, 1e-4
     for _ in range(4):
@@ -101,6 +137,11 @@ def test_contract_checkpoint_and_refusals(tmp_path):
     assert load_state(tmp_path / "state")["transform"] == state
     with pytest.raises(PlanError, match="no dense steps"):
         scale.apply(scale.init(), example_batch().replace(reward=RewardOutput.of(torch.zeros(12))))
-    for make in (lambda: ScaleByReturn(gamma=2.0), lambda: ScaleByReturn(clip=0.0), lambda: ScaleByReturn(eps=-1.0)):
+    for make in (
+        lambda: ScaleByReturn(gamma=2.0),
+        lambda: ScaleByReturn(clip=0.0),
+        lambda: ScaleByReturn(eps=-1.0),
+        lambda: ScaleByReturn(by="row"),
+    ):
         with pytest.raises(PlanError):
             make()

@@ -215,7 +215,7 @@ FAULTS = {
     "number": "observation is 3, expected an array of float32",
     "four": "step returned 4 values, expected 5: observation, reward, terminated, truncated, info",
     "flag": "terminated is of type str, expected a bool",
-    "nothing": "step returned a NoneType, expected 5: observation, reward, terminated, truncated, info",
+    "nothing": "step returned something of type NoneType, expected 5: observation, reward, terminated, truncated, info",
 }
 
 

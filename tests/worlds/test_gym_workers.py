@@ -15,6 +15,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from guerdon import worlds
 from guerdon.core.errors import PlanError
 from guerdon.worlds._pool import Pool
 from guerdon.worlds.gym import Gym, GymWorld
@@ -149,10 +150,16 @@ def test_closing_and_forgetting_leave_no_process() -> None:
 
 
 def test_a_program_that_is_killed_takes_its_workers_along() -> None:
-    program = (
-        "import os, signal, torch\nfrom guerdon.worlds import Gym\n"
-        "world = Gym('CartPole-v1', workers=1).open(1)\nworld.reset(torch.tensor([0]), torch.tensor([0]))\n"
-        "print(*(lane.process.pid for lane in world.host.lanes.values()), flush=True)\n"
+    program = (  # torch takes seconds to import, and the pool does without
+        "import os, signal, sys, types\n"
+        "room = sys.modules['guerdon.worlds'] = types.ModuleType('guerdon.worlds')\n"
+        f"room.__path__ = [{str(Path(worlds.__file__).parent)!r}]\n"
+        "from guerdon.worlds import _form, _making, _pool\n"
+        "forms = _form.Form(shape=(4,), dtype='float32'), _form.Form(n=2)\n"
+        "pool = _pool.Pool(_making.Recipe('CartPole-v1'), *forms, 1, 60.0)\n"
+        "assert pool.reset([0], [0])[1] == ['']\n"
+        "assert 'torch' not in sys.modules\n"
+        "print(pool.lanes[0].process.pid, flush=True)\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)

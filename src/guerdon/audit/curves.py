@@ -70,6 +70,7 @@ def band(runs: Sequence[tuple[ArrayLike, ArrayLike]], *, points: int = 120, leve
         unknown = np.full(len(grid), math.nan)
         return Curve(grid, iqm(values), unknown, unknown, len(known))
     at = choices([len(known)], resamples, seed)[0]
-    drawn = np.stack([iqm(row[at]) for row in values])  # [points, resamples]
+    block = max(1, 1_000_000 // at.size)
+    drawn = np.concatenate([iqm(values[k : k + block, at]) for k in range(0, len(grid), block)])  # [points, resamples]
     lo, hi = percentiles(drawn.T, level, len(known) if expand else None)
     return Curve(grid, iqm(values), lo, hi, len(known))

@@ -299,9 +299,8 @@ class _Reader:
         if not found:
             return
         self.frames.append(Frames(step or 0, event.get("best") is True, found))
-        best = next((f for f in reversed(self.frames) if f.best), None)
-        kept = {id(f) for f in (self.frames[0], best, self.frames[-1])}
-        self.frames = [f for f in self.frames if id(f) in kept]
+        if len(self.frames) > MAX_EVALS:
+            del self.frames[1:-4:2]
 
     def _forget(self, step: int, *, keep: bool) -> None:
         """Drop what lies behind ``step`` (and ``step`` itself unless ``keep``): it was done, or is being done, again."""
@@ -319,6 +318,8 @@ class _Reader:
     def history(self, file: Path) -> History:
         columns = self.table.columns()
         n = len(self.table)
+        best = next((f for f in reversed(self.frames) if f.best), None)
+        ends = (*self.frames[:1], best, *self.frames[-1:])  # whose pictures the run keeps
         part = {p: {k[len(p) :]: v for k, v in columns.items() if k.startswith(p)} for p in ("seconds/", "failures/")}
         failures = {k: round(float(np.nansum(v))) for k, v in part["failures/"].items()}
         return History(
@@ -327,7 +328,8 @@ class _Reader:
             seconds=part["seconds/"], failures=dict(sorted(failures.items(), key=lambda kv: (kv[0] == OTHER, -kv[1], kv[0]))),
             evals=tuple(self.best if self.best and e.step == self.best.step else e for e in self.evals),
             samples=tuple(self.shown), findings=tuple(self.findings),
-            checkpoints=tuple(self.checkpoints), frames=tuple(self.frames), began=self.began, elapsed=self.elapsed,
+            checkpoints=tuple(self.checkpoints), frames=tuple(f for f in self.frames if f in ends),
+            began=self.began, elapsed=self.elapsed,
             restarts=max(0, self.starts - 1), unread=self.unread,
         )  # fmt: skip
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from guerdon.core.world import Episode, Start, World
+from guerdon.core.world import Episode, Start, World, WorldSpec
 
 Picture = NDArray[np.uint8]
 TOLERANCE = 1e-3  # relative and absolute; actions in float32 and another machine's arithmetic stay far below it
@@ -49,15 +50,26 @@ def film(start: Start, episode: Episode, frames: int = 8) -> Film:
         >>> film(Start(world, 7), Episode(first + 1, torch.zeros(0, dtype=torch.long))).reason
         'acted again from its seed, the episode parts from the recorded one at step 0'
     """
+    return films([(start, episode)], frames)[0]
+
+
+def films(episodes: Sequence[tuple[Start, Episode]], frames: int = 8) -> list[Film]:
+    """``film`` of several episodes; neighbours in the same world share one, because a renderer may take seconds to begin."""
+    found: list[Film] = []
+    spec: WorldSpec | None = None
     world: World | None = None
-    try:
-        world = start.world.open(1)
-        return _acted(world, start.seed, episode, spread(len(episode), frames))
-    except Exception as e:  # noqa: BLE001  pictures are an extra: whatever a renderer raises becomes the reason why there are none
-        lines = str(e).strip().splitlines()
-        return Film(reason=f"rendering raised {type(e).__name__}{f': {lines[0][:200]}' if lines else ''}")
-    finally:
-        _close(world)
+    for start, episode in episodes:
+        try:
+            if world is None or start.world != spec:
+                _close(world)
+                spec, world = start.world, None
+                world = spec.open(1)
+            found.append(_acted(world, start.seed, episode, spread(len(episode), frames)))
+        except Exception as e:  # noqa: BLE001  pictures are an extra: whatever a renderer raises becomes the reason why there are none
+            lines = str(e).strip().splitlines()
+            found.append(Film(reason=f"rendering raised {type(e).__name__}{f': {lines[0][:200]}' if lines else ''}"))
+    _close(world)
+    return found
 
 
 def spread(steps: int, frames: int) -> tuple[int, ...]:

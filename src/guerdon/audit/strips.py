@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from guerdon.audit.replay import Picture
 
 SIDE = 160  # pixels of a frame's longer side, at most
+COLOURS = 128
 LARGEST = 36_000  # bytes of a strip: six of them, as text, are less than 300 KB
 
 
@@ -28,23 +30,20 @@ def strip(pictures: Sequence[Picture], *, side: int = SIDE, largest: int = LARGE
     """
     from PIL import Image
 
-    found = b"", 0, 0
-    for scale in (1.0, 0.8, 0.64, 0.5, 0.4, 0.3, 0.2):
-        width, height = _fitted(pictures[0].shape[1], pictures[0].shape[0], max(32, round(side * scale)))
+    scale, smallest = 1.0, min(32, side) / side
+    while True:
+        width, height = _fitted(pictures[0].shape[1], pictures[0].shape[0], round(side * scale))
         row = Image.new("RGB", (width * len(pictures), height))
         for k, picture in enumerate(pictures):
             frame = Image.fromarray(np.ascontiguousarray(picture))
-            row.paste(
-                frame if frame.size == (width, height) else frame.resize((width, height), Image.Resampling.LANCZOS),
-                (k * width, 0),
-            )
-        for colours in (256, 64):
-            out = io.BytesIO()
-            row.quantize(colours, dither=Image.Dither.NONE).save(out, "PNG", optimize=True)
-            found = out.getvalue(), width, height
-            if len(found[0]) <= largest:
-                return found
-    return found
+            fitted = frame if frame.size == (width, height) else frame.resize((width, height), Image.Resampling.LANCZOS)
+            row.paste(fitted, (k * width, 0))
+        out = io.BytesIO()
+        row.quantize(COLOURS, dither=Image.Dither.NONE).save(out, "PNG", optimize=True)
+        png = out.getvalue()
+        if len(png) <= largest or scale <= smallest:
+            return png, width, height
+        scale = max(smallest, 0.9 * scale * math.sqrt(largest / len(png)))  # bytes go with the area
 
 
 def _fitted(width: int, height: int, side: int) -> tuple[int, int]:

@@ -13,6 +13,7 @@ from guerdon.cli import (
     _cite,
     _compare,
     _cp,
+    _curves,
     _demo,
     _doctor,
     _feedback,
@@ -52,7 +53,7 @@ def guerdon(
         typer.echo(context.get_help())
 
 
-RUNS = (_demo, _init, _train, _feedback, _fit, _score, _audit, _compare, _frontier)
+RUNS = (_demo, _init, _train, _feedback, _fit, _score, _audit, _compare, _frontier, _curves)
 STUDIES = (_systems, _show, _cite, _reproduce, _cp)
 for module in (*RUNS, *STUDIES, _schema, _doctor):
     module.register(app)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,8 @@ def before_after(result: Result) -> tuple[dict[str, float], dict[str, float]]:
     return (dict(result.history[0]), dict(result.history[-1])) if result.history else ({}, {})
 
 
-NAMES = {"held_out/mean": "held-out reward", "proxy/mean": "reward", "reward/mean": "reward", "kl": "KL to the start (nats)",
+NAMES = {"episode/return": "return",
+         "held_out/mean": "held-out reward", "proxy/mean": "reward", "reward/mean": "reward", "kl": "KL to the start (nats)",
          "distinct_2": "distinct-2", "length": "length"}  # fmt: skip
 
 
@@ -46,7 +47,7 @@ def report(results: Sequence[Result], *, as_json: bool) -> None:
         return
     if len(results) == 1:
         first, last = before_after(results[0])
-        rows = [(NAMES[k], _figure(first.get(k)), _figure(last[k])) for k in NAMES if last.get(k) is not None]
+        rows = [(NAMES[k], _figure(first.get(k)), _figure(last[k])) for k in NAMES if _worth(k, last)]
         show(table(("", "before", "after"), rows))
     else:
         both = {k: interval(v) for k, v in _together(results).items()}
@@ -80,7 +81,14 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
 def _together(results: Sequence[Result]) -> dict[str, list[float]]:
     """name -> its value at the end of every run that has one."""
     ends = [before_after(r)[1] for r in results]
-    return {k: v for k in NAMES if (v := [float(e[k]) for e in ends if e.get(k) is not None])}
+    return {k: v for k in NAMES if (v := [float(e[k]) for e in ends if _worth(k, e)])}
+
+
+def _worth(name: str, metrics: Mapping[str, Any]) -> bool:
+    """Whether a figure is known, and is not the return under another name."""
+    value, gain = metrics.get(name), metrics.get("episode/return")
+    same = name in ("proxy/mean", "reward/mean") and gain is not None and value is not None and math.isclose(value, gain)
+    return value is not None and not same
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:

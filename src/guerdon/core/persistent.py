@@ -8,8 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from guerdon.core.errors import GuerdonError, RunError
+from guerdon.core.guarded import guarded_reset, guarded_step, reason_of
 from guerdon.core.streams import mix
-from guerdon.core.world import World, WorldSpec
+from guerdon.core.world import Stepped, World, WorldSpec
 
 
 class Persistent:
@@ -32,8 +34,8 @@ class Persistent:
 
     def __init__(self, spec: WorldSpec, n: int, seed: int) -> None:
         self.spec, self.n, self.seed = spec, n, seed
-        space = spec.observation
-        self.observation = torch.zeros(n, *space.shape, dtype=space.dtype)
+        self.space = spec.observation
+        self.observation = torch.zeros(n, *self.space.shape, dtype=self.space.dtype)
         self.running = torch.zeros(n, dtype=torch.bool)
         self.memory: Tensor | None = None
         self.total = torch.zeros(n, dtype=torch.float64)
@@ -44,32 +46,53 @@ class Persistent:
 
     @property
     def world(self) -> World:
-        """The open world; it is opened at the first step."""
+        """The open world; it is opened at the first step.
+
+        Raises:
+            RunError: where it cannot be opened.
+        """
         if self._world is None:
-            self._world = self.spec.open(self.n)
+            try:
+                self._world = self.spec.open(self.n)
+            except GuerdonError:
+                raise
+            except Exception as e:  # noqa: BLE001  a user's world may raise anything; the run stops with its reason
+                raise RunError(f"{self.spec}: cannot be opened: {reason_of(e)}") from e
         return self._world
 
     def begin(self, slots: Tensor) -> list[str]:
         """Begin the next episode in each slot; [k] why not, ``""`` where it began."""
-        observation, failed = self.world.reset(slots, self._seeds(slots))
+        observation, failed = guarded_reset(self.world, self.space, slots, self._seeds(slots))
         self.episode[slots] += 1
-        fine = torch.tensor([not f for f in failed], dtype=torch.bool)
-        self.observation[slots[fine]] = observation[fine]
-        self.running[slots] = fine
+        self.observation[slots] = observation
+        self.running[slots] = torch.tensor([not f for f in failed], dtype=torch.bool)
         self.total[slots], self.length[slots] = 0.0, 0
         if self.memory is not None:
             self.memory[slots] = 0
-        return list(failed)
+        return failed
+
+    def step(self, slots: Tensor, actions: Tensor) -> Stepped:
+        """One step of each slot, whose episode goes on from what it shows; actions as the world takes them."""
+        done = guarded_step(self.world, self.space, slots, actions)
+        self.observation[slots] = done.observation
+        self.total[slots] += done.reward
+        self.length[slots] += 1
+        return done
 
     def _seeds(self, slots: Tensor) -> Tensor:
         return mix(self.seed, "episode", slots, self.episode[slots]) & 0x7FFFFFFF
 
     def state_dict(self) -> dict[str, Any]:
         running = self.running.nonzero()[:, 0]
-        saved = self.world.snapshot(running) if len(running) else []
+        why = f"{self.spec} cannot save its state"
+        try:
+            saved = self.world.snapshot(running) if len(running) else []
+        except Exception as e:  # noqa: BLE001  a user's world may raise anything; a resumed run says why its episodes are lost
+            saved, why = None, f"{why}: {reason_of(e)}"
         return {
             "n": self.n, "running": self.running, "observation": self.observation, "memory": self.memory, "total": self.total,
             "length": self.length, "episode": self.episode, "worlds": None if saved is None else list(saved),
+            "why": why if saved is None else "",
         }  # fmt: skip
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -82,9 +105,14 @@ class Persistent:
         if not len(running):
             return
         if state["worlds"] is None:
-            why = [f"{self.spec} cannot save its state"] * len(running)
+            why = [state["why"]] * len(running)
         else:
-            why = list(self.world.restore(running, state["worlds"]))
+            try:
+                why = list(self.world.restore(running, state["worlds"]))
+            except GuerdonError:
+                raise
+            except Exception as e:  # noqa: BLE001  as above
+                why = [f"restore raised {reason_of(e)}"] * len(running)
         self.lost = {int(k): w for k, w in zip(running, why, strict=True) if w}
         gone = torch.tensor(sorted(self.lost), dtype=torch.long)
         self.running[gone] = False

@@ -119,6 +119,11 @@ class ValueNetwork(nn.Module):
         return PolicyAndValue(policy, self)
 
     @property
+    def markov(self) -> bool:
+        """Whether each step is read by itself, as the policy does whose features it reads."""
+        return bool(getattr(self._shared[0] if self._shared else self.trunk, "markov", False))
+
+    @property
     def shared(self) -> bool:
         """Whether it reads the policy's own features."""
         return bool(self._shared)

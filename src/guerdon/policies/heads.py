@@ -138,9 +138,9 @@ class HLGauss:
         return -(self.histogram(target.detach().to(raw)) * raw.log_softmax(-1)).sum(-1)
 
     def bias(self) -> Tensor:
-        """[bins] of the broadest histogram with mean 0; of the nearest mean two bins inside where 0 is not in the interval."""
+        """[bins] of the broadest histogram with mean 0; of the nearest mean a bin inside where 0 is not in the interval."""
         centres = self.centres(torch.zeros((), dtype=torch.double))
-        margin = min(2 * self.width, 0.25 * (self.high - self.low))
+        margin = min(self.width, 0.25 * (self.high - self.low))
         mean = min(max(0.0, self.low + margin), self.high - margin)
         places = (centres - mean) / (self.high - self.low)
         few, many = -1e4, 1e4  # the mean rises with the slope of a log-linear histogram: bisect

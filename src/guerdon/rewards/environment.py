@@ -32,6 +32,7 @@ class Environment:
 
     scope: ClassVar[Scope] = "sample"
     differentiable: ClassVar[bool] = False
+    journaled: ClassVar[bool] = False  # what it says is in the rows already
 
     dense: bool = True
 

@@ -15,7 +15,7 @@ from typing import Any, Self
 
 from torch import Tensor
 
-from guerdon.core import DataError, Reward, Rollout
+from guerdon.core import DataError, Episode, Reward, Rollout
 
 _SYNC_EVERY = 1.0  # seconds: what the system has taken survives our end at once; a loss of power costs this much
 
@@ -160,6 +160,8 @@ def _feed(digest: Any, value: Any) -> None:
         for v in value:
             _feed(digest, v)
         return
+    elif isinstance(value, Episode):  # its repr is a summary
+        return _feed(digest, vars(value))
     else:
         data = repr(value).encode("utf8", "surrogatepass")
     digest.update(f"{type(value).__name__}{len(data)}:".encode() + data)

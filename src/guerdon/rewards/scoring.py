@@ -130,7 +130,7 @@ class Scorer:
             raise RewardError("scoring was closed before it was done")
 
     def _score(self, rollout: Rollout) -> RewardOutput:
-        if self.journal is None or self.reward.differentiable or not len(rollout):
+        if self.journal is None or self.reward.differentiable or not len(rollout) or not getattr(self.reward, "journaled", True):
             return self._evaluate(self.reward, rollout)
         keys, uids = contents(self.reward, rollout), rollout.uid.tolist()
         records = [self.journal.get(u, k) for u, k in zip(uids, keys, strict=True)]

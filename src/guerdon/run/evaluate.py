@@ -7,7 +7,7 @@ from typing import Any
 from guerdon.core import Batch, Items, Rollout, Streams
 from guerdon.core.world import Slot, Start
 from guerdon.run.episodes import is_control, steps_before, with_returns
-from guerdon.run.frames import write_frames
+from guerdon.run.frames import SHOWN, write_frames
 from guerdon.run.live import Run, in_parts, opened
 from guerdon.run.metrics import reward_metrics, rollout_metrics, show_samples
 from guerdon.run.sources.control import Episodes, Fragments
@@ -41,7 +41,7 @@ def evaluate(run: Run) -> tuple[dict[str, float], list[dict[str, Any]]]:
             metrics["reward/version"] = float(run.reward_version)
         if is_control(rollout):
             metrics["env/steps"] = steps_before(run.history)
-            film(run, rollout, metrics)
+    film(run, rollout, metrics)
     scored = proxy if proxy is not None else held_out
     batch = Batch.of(rollout, None if scored is None else with_returns(rollout, scored))
     return metrics, show_samples(batch, spec.show, None if held_out is None else with_returns(rollout, held_out))
@@ -63,12 +63,15 @@ def questions(run: Run, streams: Streams) -> tuple[Items, dict[str, Any]]:
 
 def film(run: Run, rollout: Rollout, metrics: dict[str, float]) -> None:
     """Strips of pictures of a few episodes; those of the first, the best and this evaluation stay."""
-    if run.folder is None:
+    shown = run.plan.evaluation.show if run.plan.evaluation is not None else 0
+    if run.folder is None or not shown or not is_control(rollout):
         return
     best = not run.evaluations or score_of(metrics) > max(score_of(e["metrics"]) for e in run.evaluations)
     before = best_step(run)
     keep = [e["step"] for e in run.evaluations[:1]] + ([] if best or before is None else [before])
-    if strips := write_frames(run.folder, run.step, rollout, keep):
+    with run.phase("frames"):
+        strips = write_frames(run.folder, run.step, rollout, keep, min(shown, SHOWN))
+    if strips:
         run.events.write("frames", run.step, best=best, strips=strips)
 
 

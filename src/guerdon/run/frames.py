@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from guerdon.audit.replay import film
+from guerdon.audit.replay import films
 from guerdon.audit.strips import strip
 from guerdon.core import Rollout, RunError
 from guerdon.core.files import replacing
@@ -31,6 +31,7 @@ def write_frames(folder: Path, step: int, rollout: Rollout, keep: Sequence[int] 
     rows = [(k, c, o) for k, (c, o) in enumerate(zip(rollout.contexts, rollout.outputs, strict=True))
             if isinstance(c, Start) and isinstance(o, Episode) and len(o)][:shown]  # fmt: skip
     strips = []
+    made = films([(start, episode) for _, start, episode in rows])
     for k, (_, start, episode) in enumerate(rows):
         gain = None if episode.rewards is None else float(episode.rewards.double().sum())
         found: dict[str, Any] = {
@@ -40,12 +41,11 @@ def write_frames(folder: Path, step: int, rollout: Rollout, keep: Sequence[int] 
             "ended": episode.terminated,
             "reason": "",
         }
-        made = film(start, episode)
-        if made.reason:
-            strips.append({**found, "reason": made.reason})
+        if made[k].reason:
+            strips.append({**found, "reason": made[k].reason})
             continue
         try:
-            png, width, height = strip(made.pictures)
+            png, width, height = strip(made[k].pictures)
             name = f"frames/step-{step:06d}-{k}.png"
             (folder / "frames").mkdir(exist_ok=True)
             with replacing(folder / name) as f:
@@ -53,7 +53,7 @@ def write_frames(folder: Path, step: int, rollout: Rollout, keep: Sequence[int] 
         except (OSError, ValueError, ImportError, RunError) as e:
             strips.append({**found, "reason": f"not written: {getattr(e, 'strerror', None) or e}"})
             continue
-        strips.append({**found, "file": name, "at": list(made.at), "width": width, "height": height})
+        strips.append({**found, "file": name, "at": list(made[k].at), "width": width, "height": height})
     _tidy(folder / "frames", {step, *keep})
     return strips
 

@@ -132,6 +132,8 @@ class Run:
             scoring = self.plan.scoring
             journal = Journal(folder / "journal.jsonl") if folder else None
             self.scorer = Scorer(self.reward, workers=scoring.workers, timeout=scoring.timeout, journal=journal)
+        if (lost := getattr(self.source, "lost", {})) and self.step < self.plan.steps:
+            self.find(_lost_episodes(lost))
 
     def network(self, of: str | tuple[str, str]) -> Any:
         """What a learner trains: the policy, a critic, or the policy together with a critic on its features."""
@@ -235,6 +237,20 @@ class Run:
         if self.scorer is not None:
             self.scorer.close()
         self.events.close()
+        if self.source is not self.plan.source and hasattr(self.source, "close"):  # opened here, closed here
+            self.source.close()
+
+
+def _lost_episodes(lost: Mapping[int, str]) -> Finding:
+    """What a resumed run says of environments that it could not put back."""
+    reasons = Counter(lost.values())
+    reason, _ = reasons.most_common(1)[0]
+    return Finding(
+        "resume", "warning",
+        f"{len(lost)} environment(s) could not be put back where the run was stopped and begin new episodes: {reason}",
+        evidence={"slots": sorted(lost), "reasons": dict(reasons)},
+        advice="The run goes on soundly, but not bit for bit as if it had never stopped.",
+    )  # fmt: skip
 
 
 def built(value: Any) -> Any:

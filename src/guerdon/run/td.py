@@ -100,6 +100,7 @@ class TDTrainer:
             raise PlanError(f"learner of {spec.of!r}: it has no trainable parameters")
         self.optimizer = spec.optim.build(self.parameters)
         self.target = copy.deepcopy(self.online).requires_grad_(False)
+        self.pairs = list(self.target.parameters()), list(self.online.parameters())
         self.count = 0
 
     def update(self, batch: Batch, run: Any) -> dict[str, float]:
@@ -152,8 +153,7 @@ class TDTrainer:
     @torch.no_grad()
     def _follow(self) -> None:
         """Move the copy."""
-        for theirs, ours in zip(self.online.parameters(), self.target.parameters(), strict=True):
-            ours.lerp_(theirs, self.spec.tau)
+        torch._foreach_lerp_(*self.pairs, self.spec.tau)
         for theirs, ours in zip(self.online.buffers(), self.target.buffers(), strict=True):
             ours.copy_(theirs)
 

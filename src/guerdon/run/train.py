@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from guerdon.core import Batch, Due, Objective, PlanError, PolicyOutput, Rollout, Streams, Term
+from guerdon.core import Batch, Due, Objective, PlanError, Policy, PolicyOutput, Rollout, Streams, Term
 from guerdon.core.reduction import components, denominator, micro_batches, reduce
 from guerdon.core.stats import whitened
 from guerdon.core.steps import one_step_rows
@@ -75,6 +75,10 @@ class Train:
         name, unit = type(term.objective).__name__, term.objective.unit
         if unit != "step":
             raise PlanError(f"Train(by='step'): {name} gives one loss per {unit}, which single steps do not have; take by='row'")
+        if getattr(getattr(term.objective, "ratio", None), "whole_rows", False):
+            raise PlanError(f"Train(by='step'): {name} takes one ratio per trajectory, and single steps have none; take by='row'")
+        if term.rows is not None:
+            raise PlanError("Train(by='step'): rows= chooses among whole trajectories; take by='row'")
         if term.over != "step":
             raise PlanError(f"Train(by='step'): over={term.over!r} needs whole trajectories; take over='step' or by='row'")
         if "reward" in term.objective.needs:
@@ -92,7 +96,7 @@ class Trainer:
         self.spec, self.network, self.due = spec, network, spec.due
         self.terms = spec.all_terms()
         self.units = [t.objective.unit for t in self.terms]
-        if spec.by == "step" and not all(getattr(m, "markov", True) for m in network.modules()):
+        if spec.by == "step" and not all(getattr(m, "markov", not isinstance(m, Policy)) for m in network.modules()):
             raise PlanError(f"learner of {spec.of!r}: by='step' shuffles steps, and this policy remembers; take by='row'")
         named = [(n, p) for n, p in network.named_parameters() if p.requires_grad]
         self.names, self.parameters = [n for n, _ in named], [p for _, p in named]

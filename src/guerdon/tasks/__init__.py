@@ -1,6 +1,7 @@
 """Small worlds with verifiable rewards, and base models for them that are trained on this machine in seconds.
 
 ``tasks.get("arithmetic").base()`` is a Hugging Face folder; ``tasks.TaskPrompts`` and ``tasks.ArithmeticReward`` go into a plan.
+For control there are whole plans instead: ``tasks.control("CartPole-v1")``.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from guerdon.core.files import cache_folder
 from guerdon.tasks.arithmetic import Arithmetic, ArithmeticReward
 from guerdon.tasks.compared import compared, read_comparisons
 from guerdon.tasks.countdown import Countdown, CountdownReward, distinct_solutions, solutions
+from guerdon.tasks.ppo_settings import PPOSettings
+from guerdon.tasks.ready_made import control, settings_of, world_of
 from guerdon.tasks.stories import Stories, StoriesReward
 from guerdon.tasks.summaries import Summaries, SummariesReward, read_facts
 from guerdon.tasks.task import Problem, Split, Task, TaskPrompts, split_of
@@ -20,10 +23,10 @@ from guerdon.tasks.vocabulary import Characters, Words
 from guerdon.tasks.warm_start import LMConfig, Trained, WarmStart, train_lm
 
 __all__ = [
-    "Arithmetic", "ArithmeticReward", "Characters", "Countdown", "CountdownReward", "LMConfig", "Problem", "Split", "Stories",
-    "StoriesReward", "Summaries", "SummariesReward", "Task", "TaskPrompts", "Trained", "WarmStart", "Words", "base_model",
-    "cache_folder", "compared", "distinct_solutions", "get", "names", "read_comparisons", "read_facts", "solutions", "split_of",
-    "train_lm",
+    "Arithmetic", "ArithmeticReward", "Characters", "Countdown", "CountdownReward", "LMConfig", "PPOSettings", "Problem",
+    "Split", "Stories", "StoriesReward", "Summaries", "SummariesReward", "Task", "TaskPrompts", "Trained", "WarmStart",
+    "Words", "base_model", "cache_folder", "compared", "control", "distinct_solutions", "get", "names", "read_comparisons",
+    "read_facts", "settings_of", "solutions", "split_of", "train_lm", "world_of",
 ]  # fmt: skip
 
 _TASKS: dict[str, type[Task]] = {t.name: t for t in (Arithmetic, Countdown, Stories, Summaries)}

@@ -84,5 +84,4 @@ TUNED: dict[str, PPOSettings] = {
     # Tuned here.
     "GridWorld": PPOSettings(steps=50_000, envs=16, horizon=64, batch=256, epochs=4, lr=2e-3, entropy=0.01),
     "PointMaze": PPOSettings(steps=100_000, envs=16, horizon=128, batch=256, lr=1e-3),
-    "IcuSepsis": PPOSettings(steps=200_000, envs=16, horizon=64, batch=256, epochs=4, lr=2e-3, gamma=1.0, entropy=0.01),
 }

@@ -1,4 +1,4 @@
-"""Three small policies in float64, one for each kind of step: a token, a Gaussian move, an environment step.
+"""Small policies in float64, for each kind of step: a token, a Gaussian move, an environment step (the library's own ``Control``).
 
 They are references: short enough to read whole, exact enough to hold every objective to closed forms. What they share
 (``_act`` and ``_replay``) is what any policy needs.
@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from guerdon.core import Behaviour, Items, Policy, PolicyOutput, Rollout, Streams, gaussian_logp, pad
 from guerdon.core.policy import Want
-
-_DTYPES = (torch.long, torch.long, torch.double, torch.double, torch.bool)  # cell, action, logp, reward, done
+from guerdon.core.world import Start
+from guerdon.testing._worlds import Counting
 
 
 def _network(inputs: int, outputs: int, seed: int, width: int = 16) -> nn.Sequential:
@@ -133,85 +133,31 @@ class GaussianChain(Policy):
         return _finish(logp, entropy, self.head(features)[..., 0], rollout.mask, rollout.lengths, want)
 
 
-class ControlFragment(Policy):
-    """A softmax policy on a line of cells with persistent environments: a row is a piece of an episode, never across a reset.
-
-    Every item is one environment's slot (its context an int); each call runs ``horizon`` more steps of it. A piece that the
-    horizon cuts is not terminal, and its last state carries the bootstrap value. Environment rewards lie in ``trace["reward"]``.
-    """
-
-    def __init__(self, cells: int = 5, horizon: int = 6, seed: int = 0):
-        super().__init__()
-        self.cells, self.horizon = cells, horizon
-        self.net = _network(cells, 2, seed)
-        self.head = _network(cells, 1, seed + 1)
-        self.where: dict[int, int] = {}
-
-    def _features(self, cell: Tensor) -> Tensor:
-        return nn.functional.one_hot(cell.long(), self.cells).double()
-
-    @torch.no_grad()
-    def sample(self, items: Items, n: int = 1, *, streams: Streams) -> Rollout:  # type: ignore[override]
-        pieces, owner = [], []
-        for k, slot in enumerate(items.contexts):
-            for j in range(n):
-                key = int(slot) * 1000 + j
-                u = streams("action", streams.samples(items.uid[k : k + 1], n)[j]).uniform(self.horizon)[0]
-                cell = self.where.get(key, self.cells // 2)
-                states, actions, logps, gain = [cell], [], [], []
-                for t in range(self.horizon):
-                    lp = self.net(self._features(torch.tensor(cell))).log_softmax(-1)
-                    a = int(u[t] > lp[0].exp())
-                    cell += 1 if a else -1
-                    done = cell in (0, self.cells - 1)
-                    states.append(cell)
-                    actions.append(a)
-                    logps.append(float(lp[a]))
-                    gain.append(1.0 if cell == self.cells - 1 else 0.0)
-                    if done or t == self.horizon - 1:
-                        pieces.append(
-                            [torch.tensor(v, dtype=d) for v, d in zip((states, actions, logps, gain, done), _DTYPES, strict=True)]
-                        )
-                        owner.append(k)
-                        cell = self.cells // 2 if done else cell
-                        states, actions, logps, gain = [cell], [], [], []
-                self.where[key] = cell
-        own = torch.tensor(owner)
-        states_, actions_, logps_, gain_, done_ = (list(c) for c in zip(*pieces, strict=True))
-        taken, mask = pad(actions_)
-        first = [sum(o == q for q in owner[:k]) for k, o in enumerate(owner)]
-        uid = torch.stack([streams.samples(items.uid[o : o + 1], f + 1)[f] for o, f in zip(owner, first, strict=True)])
-        return Rollout(
-            contexts=[items.contexts[o] for o in owner], outputs=[s.tolist() for s in states_], actions=taken, mask=mask,
-            states=pad(states_)[0], logp=pad(logps_)[0], group=items.uid[own], uid=uid, terminal=torch.stack(done_),
-            behaviour=(Behaviour("control", self.version, dtype="float64"),), trace={"reward": pad(gain_)[0]},
-            info={k: [v[o] for o in owner] for k, v in items.info.items()},
-        ).check()  # fmt: skip
-
-    def forward(self, rollout: Rollout, *, want: Collection[Want] = ("logp",)) -> PolicyOutput:
-        assert rollout.states is not None
-        features = self._features(rollout.states)
-        lp = self.net(features[:, :-1]).log_softmax(-1)
-        logp = lp.gather(-1, rollout.actions[..., None])[..., 0]
-        return _finish(logp, -(lp.exp() * lp).sum(-1), self.head(features)[..., 0], rollout.mask, rollout.lengths, want)
-
-    def get_extra_state(self) -> dict[str, int]:
-        """The environments' cells travel with the weights, so that a resumed run goes on where it stopped."""
-        return {str(k): v for k, v in self.where.items()}
-
-    def set_extra_state(self, state: dict[str, int]) -> None:
-        self.where = {int(k): v for k, v in state.items()}
-
-
 def example_policies() -> dict[str, tuple[Policy, Items]]:
     """name -> (a tiny policy, items to sample from); every contract test iterates over them.
 
     >>> sorted(example_policies())
-    ['control', 'gaussian-chain', 'tiny-text']
+    ['control-categorical', 'control-gaussian', 'control-pixels', 'control-recurrent', 'control-tanh', 'gaussian-chain',
+     'tiny-text']
     """
-    uid = Streams(0).uids(3)
+    from guerdon.policies import CNN, GRU, MLP, Control, TanhGaussian
+    from guerdon.worlds import GridWorld
+
+    uid, small = Streams(0).uids(3), MLP((8,))
+    pixels = GridWorld(("S..", "..G"), pixels=True, horizon=6)
+    acting: dict[str, tuple[Any, dict[str, Any]]] = {
+        "categorical": (Counting(), {"body": small}),
+        "gaussian": (Counting(numbers=3), {"body": small, "normalise": True}),
+        "tanh": (Counting(numbers=3), {"body": small, "head": TanhGaussian()}),
+        "recurrent": (Counting(), {"body": GRU(8, small)}),
+        "pixels": (pixels, {"body": CNN((4,), (3,), (2,), 16)}),
+    }
+    control = {
+        f"control-{name}": (Control.of(world, dtype="float64", **how), Items([Start(world, k) for k in range(3)], uid))
+        for name, (world, how) in acting.items()
+    }
     return {
         "tiny-text": (TinyText(), Items([[1, 2], [3], [4, 5, 6]], uid)),
         "gaussian-chain": (GaussianChain(), Items(["a", "b", "c"], uid)),
-        "control": (ControlFragment(), Items([0, 1, 2], uid)),
+        **control,
     }

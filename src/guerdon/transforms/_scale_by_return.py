@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from guerdon.core.batch import Batch, rewards
 from guerdon.core.errors import PlanError
 from guerdon.core.protocols import Need
 from guerdon.core.reward import RewardOutput
+from guerdon.core.rollout import last_step
 from guerdon.transforms._base import changed
 
 
@@ -27,13 +28,16 @@ class ScaleByReturn:
     the return of its slot, ``info["slot"]``, where the last one left it. An episode's end (``info["length"]`` above 0, or else
     ``terminal``) sets it to 0. Rows without slots (or with -1) are whole episodes; rows of one slot stand in the order of time.
 
-    This is what Stable-Baselines3's ``VecNormalize`` does with rewards, and after a draw the moments are the same numbers. But a
-    draw is divided by the deviation at its own end, all steps alike, and not each step by the deviation at that step.
+    With ``by="step"`` each step is divided by the deviation as it stood at that step, all slots together: number for number what
+    Stable-Baselines3's ``VecNormalize`` does with rewards. The first steps of a run are then out of proportion (there is hardly a
+    deviation yet, and the bound cuts them). With ``by="draw"`` a draw is divided by the deviation at its own end, all steps
+    alike. The moments behind a draw are the same either way.
 
     The state is ``{"mean", "var", "count", "returns"}``, the last by slot.
 
     Args:
         gamma: Discount of the running return.
+        by: ``"step"`` or ``"draw"``: what has one deviation.
         clip: Largest absolute value of a scaled reward.
         eps: Added to the variance.
 
@@ -52,12 +56,15 @@ class ScaleByReturn:
     needs: ClassVar[frozenset[Need]] = frozenset({"reward"})
 
     gamma: float = 0.99
+    by: Literal["step", "draw"] = "step"
     clip: float = 10.0
     eps: float = 1e-8
 
     def __post_init__(self) -> None:
         if not 0 <= self.gamma <= 1:
             raise PlanError(f"ScaleByReturn: gamma must be between 0 and 1, got {self.gamma}")
+        if self.by not in ("step", "draw"):
+            raise PlanError(f"ScaleByReturn: by is {self.by!r}; expected 'step' or 'draw'")
         for name in ("clip", "eps"):
             if not getattr(self, name) > 0:
                 raise PlanError(f"ScaleByReturn: {name} must be above 0, got {getattr(self, name)}")
@@ -72,19 +79,39 @@ class ScaleByReturn:
             raise PlanError(
                 "ScaleByReturn: the reward has no dense steps to scale; expected one such as rewards.Environment(dense=True)"
             )
-        running, left = self._running(state["returns"], batch.replace(reward=reward))
-        keep = batch.rollout.mask & reward.ok[:, None].to(batch.rollout.mask.device)
-        state = {**merged(state, running[keep]), "returns": left}
-        unit = math.sqrt(state["var"] + self.eps)
+        running, left, when = self._running(state["returns"], batch.replace(reward=reward))
+        mask = batch.rollout.mask
+        keep = mask & reward.ok[:, None].to(mask.device)
+        if self.by == "draw":
+            when = torch.zeros_like(when)
+        state, deviations = self._moved(state, running[keep], when[keep])
+        unit = deviations[when.clamp(max=len(deviations) - 1)].to(reward.step)
 
-        def scaled(x: Tensor) -> Tensor:
+        def scaled(x: Tensor, unit: Tensor) -> Tensor:
             return (x / unit).clamp(-self.clip, self.clip)
 
-        step = torch.where(batch.rollout.mask, scaled(reward.step), 0.0)
-        return state, changed(reward, step=step, total=scaled(reward.total))
+        last = unit.gather(1, last_step(mask).clamp(min=0)[:, None])[
+            :, 0
+        ]  # what a row earns at its end, it earns at its last step
+        step = torch.where(mask, scaled(reward.step, unit), 0.0)
+        return {**state, "returns": left}, changed(reward, step=step, total=scaled(reward.total, last.to(reward.total)))
 
-    def _running(self, before: Mapping[str, float], batch: Batch) -> tuple[Tensor, dict[str, float]]:
-        """([B, T] running return of every chosen step in float64, slot -> where its return stands after the draw)."""
+    def _moved(self, state: Mapping[str, Any], x: Tensor, when: Tensor) -> tuple[dict[str, float], Tensor]:
+        """Moments with ``x`` merged in, time after time; [times] the deviation at each."""
+        times = int(when.max()) + 1 if len(when) else 0
+        zero = x.new_zeros(times)
+        count = zero.index_add(0, when, torch.ones_like(x))
+        mean = zero.index_add(0, when, x) / count.clamp(min=1)
+        square = zero.index_add(0, when, (x - mean[when]).square())
+        moments = {k: float(state[k]) for k in ("mean", "var", "count")}
+        deviations = []
+        for n, m, s in zip(count.tolist(), mean.tolist(), square.tolist(), strict=True):
+            moments = merged(moments, n, m, s)
+            deviations.append(math.sqrt(moments["var"] + self.eps))
+        return moments, x.new_tensor(deviations or [math.sqrt(moments["var"] + self.eps)])
+
+    def _running(self, before: Mapping[str, float], batch: Batch) -> tuple[Tensor, dict[str, float], Tensor]:
+        """[B, T] running returns in float64; slot -> where its return stands then; [B, T] each step's time in the draw."""
         rollout, gain = batch.rollout, rewards(batch).detach().double()
         # First as if every row began at 0; what its slot brought along then fades with the discount.
         own, faded = torch.zeros_like(gain), torch.ones_like(gain)
@@ -95,7 +122,8 @@ class ScaleByReturn:
             fade = torch.where(chosen, self.gamma * fade, fade)
             own[:, t], faded[:, t] = sum_, fade
         returns = dict(before)
-        brought = []
+        brought, began, clock = [], [], dict[str, int]()
+        lengths = rollout.mask.sum(1).tolist()
         slots, length = _column(rollout.info, "slot"), _column(rollout.info, "length")
         ended = rollout.terminal.tolist() if length is None else [n > 0 for n in length]
         ok, ends, lost = batch.reward.ok.tolist(), sum_.tolist(), fade.tolist()
@@ -103,18 +131,19 @@ class ScaleByReturn:
             name = None if slots is None or slots[k] < 0 else str(int(slots[k]))
             start = returns.get(name, 0.0) if name is not None and ok[k] else 0.0
             brought.append(start)
+            began.append(0 if name is None else clock.get(name, 0))
             if name is not None:  # a broken slot begins anew
+                clock[name] = began[-1] + lengths[k]
                 returns[name] = ends[k] + lost[k] * start if ok[k] and not ended[k] else 0.0
-        return own + faded * torch.tensor(brought, dtype=torch.double, device=gain.device)[:, None], returns
+        when = torch.tensor(began, device=gain.device)[:, None] + (rollout.mask.long().cumsum(1) - 1).clamp(min=0)
+        return own + faded * torch.tensor(brought, dtype=torch.double, device=gain.device)[:, None], returns, when
 
 
-def merged(state: Mapping[str, Any], x: Tensor) -> dict[str, float]:
-    """Mean, population variance and count of everything seen before and of ``x``."""
-    n, old = x.numel(), float(state["count"])
-    if n == 0:
-        return {k: float(state[k]) for k in ("mean", "var", "count")}
-    total, delta = old + n, float(x.mean()) - state["mean"]
-    m2 = state["var"] * old + float(x.var(correction=0)) * n + delta * delta * old * n / total
+def merged(state: Mapping[str, float], n: float, mean: float, square: float) -> dict[str, float]:
+    """Mean, population variance and count with ``n`` more numbers, given their mean and summed squared deviations."""
+    old = state["count"]
+    total, delta = old + n, mean - state["mean"]
+    m2 = state["var"] * old + square + delta * delta * old * n / total
     return {"mean": state["mean"] + delta * n / total, "var": m2 / total, "count": total}
 
 

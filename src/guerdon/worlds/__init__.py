@@ -1,4 +1,4 @@
-"""Worlds: what a policy acts in. Each is a frozen spec (``core.world.WorldSpec``) that a plan names, and opens as a live world."""
+"""Worlds: what a policy acts in. Each is a frozen spec (``core.world.WorldSpec``) that a plan names, and opens a live world."""
 
 from guerdon.worlds._waypoints import waypoint_expert
 from guerdon.worlds.grid import Cell, GridWorld

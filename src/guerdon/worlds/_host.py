@@ -18,6 +18,7 @@ from guerdon.worlds._making import MakeError, Recipe, close, make, quiet, reason
 NOT_BEGUN = "no episode has begun in this slot"
 OVER = "the episode is over; the slot has to be reset"
 _BOOLS = (bool, np.bool_)
+_NUMBERS = (int, float, np.number, np.bool_)
 
 
 class Running:
@@ -57,20 +58,21 @@ class Host:
         self.running: dict[int, Running] = {}
         self.twin = Running()  # draws
         self.dtype = np.dtype(observation.dtype)
-        self.narrows = observation.kept != observation.dtype
         self.real = self.dtype.kind == "f"
         self.width = 8 if action.n else int(np.prod(action.shape)) * np.dtype(action.dtype).itemsize
 
     # ---------------------------------------------------------------- episodes
     def reset(self, slots: Sequence[int], seeds: Sequence[int]) -> tuple[np.ndarray, list[str]]:
         """Begin an episode in each slot: ([k, ...] observations, [k] why not or ``""``)."""
-        observations, failed = self._empty(len(slots)), [""] * len(slots)
+        observations, failed = np.zeros((len(slots), *self.observation.shape), dtype=self.dtype), [""] * len(slots)
         for j, (slot, seed) in enumerate(zip(slots, seeds, strict=True)):
             run = self.running.setdefault(slot, Running())
             failed[j] = self.begin(run, seed)
             if not failed[j]:
-                self._put(observations, j, run.last)
-        return observations, failed
+                observations[j] = run.last
+        kept = self._kept(observations)
+        self._guard(slots, kept, failed)
+        return kept, failed
 
     def begin(self, run: Running, seed: int, **more: Any) -> str:
         """Begin an episode; why not, or ``""``."""
@@ -94,7 +96,7 @@ class Host:
         if not (isinstance(answer, tuple) and len(answer) == 2):
             return run.drop("reset did not return (observation, info)")
         run.last = answer[0]
-        why = self.observation.wrong(run.last) or self._not_finite(run.last)
+        why = self.observation.wrong(run.last)
         return run.drop(f"observation {why}") if why else ""
 
     def step(self, slots: Sequence[int], actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, list[str]]:
@@ -104,11 +106,10 @@ class Host:
             slots: [k] which.
             actions: [k, ...] as the policy's space has them (numbered from 0).
         """
-        k, width, form, dtype = len(slots), self.width, self.observation, self.dtype
-        observations, rewards = self._empty(k), np.zeros(k)
+        k, width, limit = len(slots), self.width, self.recipe.limit
+        observations, rewards = np.zeros((k, *self.observation.shape), dtype=self.dtype), np.zeros(k)
         terminated, truncated, failed = np.zeros(k, dtype=bool), np.zeros(k, dtype=bool), [""] * k
         given, raw, lost = self._given(actions)
-        whole, shape, limit = bool(form.n), form.shape, self.recipe.limit
         for j, slot in enumerate(slots):
             run = self.running.get(slot)
             if run is None or run.why or run.over:
@@ -122,37 +123,21 @@ class Host:
             except (Exception, SystemExit) as e:  # noqa: BLE001  an environment may raise anything; the slot keeps the reason
                 failed[j] = run.drop(f"step raised {reason_of(e)}")
                 continue
-            if not isinstance(answer, tuple) or len(answer) != 5:
-                failed[j] = run.drop(
-                    f"step returned {_count(answer)}, expected 5: observation, reward, terminated, truncated, info"
-                )
+            if why := self._wrong(answer):
+                failed[j] = run.drop(why)
                 continue
-            seen, reward, ended, cut, _ = answer
-            if whole or type(seen) is not np.ndarray or seen.shape != shape or seen.dtype != dtype:
-                if why := form.wrong(seen):
-                    failed[j] = run.drop(f"observation {why}")
-                    continue
-            if type(reward) is not float:
-                reward = as_number(reward)
-                if reward is None:
-                    failed[j] = run.drop(f"reward is {_described(answer[1])}, expected a number")
-                    continue
-            if type(ended) not in _BOOLS or type(cut) not in _BOOLS:
-                name, value = ("terminated", ended) if type(ended) not in _BOOLS else ("truncated", cut)
-                failed[j] = run.drop(f"{name} is {_described(value)}, expected a bool")
-                continue
+            run.last, reward, ended, cut, _ = answer
             run.actions += raw[j * width : (j + 1) * width]
             run.steps += 1
-            run.gain += reward
-            run.last = seen
-            rewards[j] = reward
+            run.gain += (reward := as_number(reward))
+            observations[j], rewards[j] = run.last, reward
             if ended:
                 terminated[j] = run.over = True
             elif cut or run.steps == limit:
                 truncated[j] = run.over = True
-            self._put(observations, j, seen)
-        self._guard(slots, observations, rewards, terminated, truncated, failed)
-        return observations, rewards, terminated, truncated, failed
+        kept = self._kept(observations)
+        self._guard(slots, kept, failed, rewards, terminated, truncated)
+        return kept, rewards, terminated, truncated, failed
 
     def close(self) -> None:
         for run in (*self.running.values(), self.twin):
@@ -227,33 +212,41 @@ class Host:
         return draw(twin.env)
 
     # ---------------------------------------------------------------- parts of the guard
-    def _guard(self, slots: Sequence[int], observations: np.ndarray, rewards: np.ndarray, *rest: Any) -> None:
+    def _wrong(self, answer: Any) -> str:
+        """Why what ``step`` returned cannot be taken; numbers that are not finite are looked for later."""
+        if not isinstance(answer, tuple) or len(answer) != 5:
+            count = f"{len(answer)} values" if isinstance(answer, tuple) else f"something of type {type(answer).__name__}"
+            return f"step returned {count}, expected 5: observation, reward, terminated, truncated, info"
+        seen, reward, ended, cut, _ = answer
+        form = self.observation
+        if form.n or type(seen) is not np.ndarray or seen.shape != form.shape or seen.dtype != self.dtype:
+            if why := form.wrong(seen):
+                return f"observation {why}"
+        if not isinstance(reward, float) and not _is_number(reward):
+            return f"reward is {_described(reward)}, expected a number"
+        if type(ended) not in _BOOLS or type(cut) not in _BOOLS:
+            name, value = ("terminated", ended) if type(ended) not in _BOOLS else ("truncated", cut)
+            return f"{name} is {_described(value)}, expected a bool"
+        return ""
+
+    def _guard(
+        self, slots: Sequence[int], observations: np.ndarray, failed: list[str], rewards: Any = 0.0, *flags: np.ndarray
+    ) -> None:
         """Numbers that are not finite are looked for once for all slots; each is the failure of its own."""
-        terminated, truncated, failed = rest
-        fine = np.isfinite(rewards).all() and (not self.real or np.isfinite(observations).all())
-        if fine:
+        if np.isfinite(rewards).all() and (not self.real or np.isfinite(observations).all()):
             return
         for j, slot in enumerate(slots):
             if failed[j]:
                 continue
-            run = self.running[slot]
-            why = "" if np.isfinite(rewards[j]) else f"reward is {rewards[j]}"
-            if not why and (why := self._not_finite(run.last)):
-                why = f"observation {why}"
-            if why:
-                failed[j] = run.drop(why)
-                observations[j], rewards[j], terminated[j], truncated[j] = 0, 0.0, False, False
-
-    def _not_finite(self, seen: Any) -> str:
-        if not self.real:
-            return ""
-        with np.errstate(over="ignore"):
-            kept = np.asarray(seen, dtype=self.observation.kept)
-        bad = np.argwhere(~np.isfinite(kept))
-        if not len(bad):
-            return ""
-        place = ", ".join(str(i) for i in bad[0])
-        return f"is {kept[tuple(bad[0])]} at [{place}]"
+            if flags and not np.isfinite(rewards[j]):
+                why = f"reward is {rewards[j]}"
+            elif len(bad := np.argwhere(~np.isfinite(observations[j]))):
+                why = f"observation is {observations[j][tuple(bad[0])]} at [{', '.join(str(i) for i in bad[0])}]"
+            else:
+                continue
+            failed[j] = self.running[slot].drop(why)
+            for column in (observations, rewards, *flags) if flags else (observations,):
+                column[j] = 0
 
     def _unlike(self, env: Any) -> str:
         """Whether an environment made anew is another than the first one was."""
@@ -266,17 +259,14 @@ class Host:
         return ""
 
     # ---------------------------------------------------------------- arrays
-    def _empty(self, k: int) -> np.ndarray:
-        return np.zeros((k, *self.observation.shape), dtype=self.observation.kept)
-
-    def _put(self, observations: np.ndarray, j: int, seen: Any) -> None:
-        if self.observation.n:
-            observations[j] = int(seen) - self.observation.start
-        elif self.narrows:
-            with np.errstate(over="ignore"):  # what does not fit is infinite then, and found as such
-                observations[j] = seen
-        else:
-            observations[j] = seen
+    def _kept(self, observations: np.ndarray) -> np.ndarray:
+        """As they leave this room."""
+        if self.observation.start:
+            return np.maximum(observations - self.observation.start, 0)  # what failed is 0
+        if self.observation.kept == self.observation.dtype:
+            return observations
+        with np.errstate(over="ignore"):  # what does not fit is infinite then, and found as such
+            return observations.astype(self.observation.kept)
 
     def _given(self, actions: np.ndarray) -> tuple[Any, bytes, Any]:
         """The actions as environments take them; the same as bytes; [k] which are not finite, None where all are."""
@@ -304,16 +294,18 @@ def usable(seed: int) -> int:
     return (x ^ (x >> 31)) >> 33
 
 
-def as_number(value: Any) -> float | None:
-    """A reward as a float; None for what is not one number."""
-    if isinstance(value, bool | int | float | np.number | np.bool_) or (isinstance(value, np.ndarray) and value.size == 1):
+def as_number(value: Any) -> float:
+    """A reward as a float; nan for what is not one number."""
+    if isinstance(value, float):  # numpy's float64 is one
+        return float(value)
+    if _is_number(value):
         with contextlib.suppress(TypeError, ValueError, OverflowError):  # a complex number, an array of objects, 10**400
             return float(value.item() if isinstance(value, np.ndarray) else value)
-    return None
+    return float("nan")
 
 
-def _count(answer: Any) -> str:
-    return f"{len(answer)} values" if isinstance(answer, tuple) else f"a {type(answer).__name__}"
+def _is_number(value: Any) -> bool:
+    return isinstance(value, _NUMBERS) or (isinstance(value, np.ndarray) and value.size == 1)
 
 
 def _described(value: Any) -> str:

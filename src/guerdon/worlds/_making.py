@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 _log = logging.getLogger("guerdon")
+_OURS = ("Box2D", "glfw", "imageio", "mujoco", "pygame")  # modules that guerdon[control] brings
 
 
 class MakeError(Exception):
@@ -118,10 +119,11 @@ def _missing(recipe: Recipe, error: Exception) -> str:
     cause: BaseException | None = error
     while cause is not None and not (isinstance(cause, ImportError) and cause.name):
         cause = cause.__cause__
-    lacks = f" (no module {cause.name!r})" if isinstance(cause, ImportError) else f" ({reason_of(error)})"
-    own = isinstance(recipe.id, str) and ".py:" not in recipe.id
-    return f"{recipe.name} needs a package that is not installed{lacks}" + (
-        "; type: pip install 'guerdon[control]'" if own else ""
+    name = cause.name if isinstance(cause, ImportError) and cause.name else ""
+    lacks = f"no module {name!r}" if name else reason_of(error)
+    ours = name.split(".")[0] in _OURS
+    return f"{recipe.name} needs a package that is not installed ({lacks})" + (
+        "; type: pip install 'guerdon[control]'" if ours else ""
     )
 
 

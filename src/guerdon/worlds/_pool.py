@@ -20,6 +20,8 @@ from guerdon.worlds._host import NOT_BEGUN
 from guerdon.worlds._making import Recipe
 from guerdon.worlds._worker import PROGRAM, receive, send
 
+START = 60.0  # more seconds for the first call: the process starts, and imports the environment's packages
+
 
 class Lane:
     """One worker process and the line to it."""
@@ -38,9 +40,11 @@ class Lane:
                 pass_fds=(other.fileno(),),
                 start_new_session=True,  # Ctrl-C is the parent's; the end of its line ends the worker
             )
+        self.new = True
         send(self.line, {"recipe": dataclasses.asdict(recipe), "forms": [dataclasses.asdict(f) for f in forms]})
 
     def ask(self, call: str, arguments: Sequence[Any], limit: float) -> None:
+        limit, self.new = limit + START * self.new, False
         self.line.settimeout(limit)
         send(self.line, [call, list(arguments), limit])
 

@@ -34,7 +34,8 @@ class Gym:
     a reward that is not a finite number. Such an environment is thrown away, and made anew at the next reset.
 
     Every episode is begun with a seed, so a state is the seed and the actions since: ``snapshot`` saves these, ``restore``
-    replays them and compares the last observation bit for bit. Observations in float64 are handed out in float32. The flag
+    replays them and compares the last observation bit for bit. ``render`` draws a second environment that is brought to the
+    same state, so that a picture never changes an episode. Observations in float64 are handed out in float32. The flag
     ``truncated`` is only set where ``terminated`` is not.
 
     Args:

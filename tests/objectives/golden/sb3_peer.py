@@ -8,6 +8,8 @@ are moved by given amounts in between, so that ratios leave the clip range at th
 ``sb3_cartpole.json`` is three whole iterations on CartPole: acting, episodes that end and begin, and updates. Its random numbers are
 given: the uniform ones that actions are taken from by the inverse distribution function, the seeds of episodes, and minibatches.
 
+``sb3_rewards.json`` is what ``VecNormalize`` makes of the lanes' rewards.
+
 In ``float32`` nothing of PPO is touched. In ``float64`` its policy, its buffer and its reading of observations are made to keep
 double precision; the formulas are the same lines.
 """
@@ -27,7 +29,7 @@ from stable_baselines3.common import policies
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
-from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 
 LANES, STEPS, DIM, WIDTH = 3, 12, 3, 4
 GAMMA, LAM, CLIP, ENTROPY, VALUE, NORM, LR = 0.95, 0.9, 0.2, 0.01, 0.5, 0.5, 0.01
@@ -211,6 +213,29 @@ def cartpole(lanes=4, steps=32, limit=20, iterations=3, width=6):
     return {"steps": steps, "limit": limit, "uniform": uniform.tolist(), "before": before, "iterations": found}
 
 
+class Paying(Lanes):
+    """Lanes that begin again after twelve steps; only their rewards matter."""
+
+    def step_wait(self):
+        self.t %= STEPS
+        return super().step_wait()
+
+
+def rewards(draws=3, clip=0.75):
+    """What VecNormalize makes of the lanes' rewards, draw after draw."""
+    env = VecNormalize(Paying(spaces.Discrete(3), np.dtype(np.float64)), norm_obs=False, clip_reward=clip, gamma=GAMMA)
+    env.reset()
+    found = []
+    for _ in range(draws):
+        draw = {"rewards": [], "dones": [], "scaled": []}
+        for _ in range(STEPS):
+            _, scaled, done, _ = env.step(np.zeros(LANES))
+            for name, x in (("rewards", env.old_reward), ("dones", done.astype(int)), ("scaled", scaled)):
+                draw[name].append(x.tolist())
+        found.append(draw)
+    return {"clip": clip, "draws": found, "mean": float(env.ret_rms.mean), "var": float(env.ret_rms.var)}
+
+
 def weights(model):
     return {n: p.detach().tolist() for n, p in model.policy.named_parameters()}
 
@@ -222,9 +247,9 @@ def main():
         "stable-baselines3": version("stable-baselines3"), "torch": version("torch"), "gamma": GAMMA, "lam": LAM, "clip": CLIP,
         "entropy": ENTROPY, "value": VALUE, "norm": NORM, "lr": LR,
     }  # fmt: skip
-    whole = facts | cartpole()
-    text = ",\n".join(f"{json.dumps(k)}: {json.dumps(v)}" for k, v in whole.items())
-    Path(__file__).with_name("sb3_cartpole.json").write_text("{" + text + "}\n", encoding="utf-8")
+    for name, found in (("cartpole", cartpole()), ("rewards", rewards())):
+        text = ",\n".join(f"{json.dumps(k)}: {json.dumps(v)}" for k, v in (facts | found).items())
+        Path(__file__).with_name(f"sb3_{name}.json").write_text("{" + text + "}\n", encoding="utf-8")
     cases = {"one": (1, LANES * STEPS), "several": (2, LANES * STEPS // 3)}
     for name, continuous in (("discrete", False), ("continuous", True)):
         found = {f"{n}.{p}": case(continuous, p, *how) for n, how in cases.items() for p in ("float32", "float64")}

@@ -211,7 +211,8 @@ def _note(settings: Sequence[Setting]) -> str:
     least = min(len(s.ends) for s in settings)
     if least == 1:
         return "A setting with one run has no band: another seed may give another curve."
-    narrow = "such an interval is somewhat too narrow: in simulations it holds the true value in about nine of ten cases."
+    share = {2: "half", 3: "three quarters"}.get(least, "nine tenths")  # simulated, with scores of several distributions
+    narrow = f"such an interval is too narrow: in simulations it holds the true value in about {share} of all cases."
     few = f" With {least} seeds {narrow}" if least < 8 else ""
     return f"Lines: interquartile means over seeds; bands: their 95\u00a0% bootstrap intervals, at each point by itself.{few}"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -42,6 +43,8 @@ class SequenceRatio:
         >>> SequenceRatio()(log_ratio, torch.tensor([[True, False, True]]))[0].tolist()
         [0.2, 0.2, 0.2]
     """
+
+    whole_rows: ClassVar[bool] = True
 
     per_step: bool = False
 

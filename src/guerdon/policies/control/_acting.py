@@ -78,7 +78,7 @@ def act_on(
     """
     record, lanes = Recorder(), torch.arange(len(slots))
     heat = None if temperature in (0, 1) else temperature
-    world, shape = live.world, live.observation[slots]
+    blank = live.observation[slots]
     begin = torch.zeros(len(slots), dtype=torch.long)
     first = dict.fromkeys(range(len(slots)))  # a lane's memory where its present piece begins
     lanes = _begin(live, slots, lanes[~live.running[slots]], lanes, record, 0)
@@ -93,10 +93,7 @@ def act_on(
         if memory is not None:
             assert live.memory is not None
             live.memory[here] = memory.to(live.memory)
-        done = world.step(here, policy.head.to_world(action))
-        live.observation[here] = done.observation
-        live.total[here] += done.reward
-        live.length[here] += 1
+        done = live.step(here, policy.head.to_world(action))
         full = len(lanes) == len(slots)
         for store, value in ((record.observation, observation), (record.action, action), (record.logp, logp),
                              (record.reward, done.reward)):  # fmt: skip
@@ -127,8 +124,8 @@ def act_on(
         if begin[lane] < (end := len(record.reward)):
             record.pieces.append(Piece(lane, int(begin[lane]), end, live.observation[slots[lane]].clone(), memory=first[lane]))
     if not record.reward:  # no environment could begin
-        nothing = policy.act(shape, noise.at(0, torch.arange(len(slots))), heat, policy.blank(len(slots)))
-        for store, value in ((record.observation, shape), (record.action, nothing[0]), (record.logp, nothing[1]),
+        nothing = policy.act(blank, noise.at(0, torch.arange(len(slots))), heat, policy.blank(len(slots)))
+        for store, value in ((record.observation, blank), (record.action, nothing[0]), (record.logp, nothing[1]),
                              (record.reward, torch.zeros(len(slots), dtype=torch.float64))):  # fmt: skip
             store.append(torch.zeros_like(value))
     record.pieces.sort(key=lambda p: (p.lane, p.begin))
@@ -194,12 +191,14 @@ def rows_of(policy: Control, record: Recorder, items: Items, uid: Tensor, slots:
         "return": torch.tensor([p.total for p in pieces], dtype=torch.float64),
         "length": torch.tensor([p.length for p in pieces], dtype=torch.long),
     }
-    if pieces[0].memory is not None:
-        info["memory"] = torch.stack([p.memory for p in pieces if p.memory is not None])
+    if policy.body.memory:
+        none = policy.blank(1)
+        assert none is not None
+        info["memory"] = torch.stack([none[0] if p.memory is None else p.memory for p in pieces])
     outputs = [Episode(states[k, : n + 1], sent[k, :n], reward[k, :n], p.terminal)
                for k, (p, n) in enumerate(zip(pieces, length.tolist(), strict=True))]  # fmt: skip
     return Rollout(
         contexts=many.contexts, outputs=outputs, actions=actions, mask=mask, group=many.uid,
-        uid=mix(uid[lane], "piece", number) if bool(number.any()) else uid[lane], logp=gather(record.logp), states=states,
+        uid=torch.where(number > 0, mix(uid[lane], "piece", number), uid[lane]), logp=gather(record.logp), states=states,
         terminal=torch.tensor([p.terminal for p in pieces]), behaviour=(behaviour,), info=info, trace={"reward": reward.float()},
     ).check()  # fmt: skip

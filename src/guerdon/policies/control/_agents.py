@@ -28,6 +28,7 @@ def load(
     dtype: Literal["float32", "float64"] | None = None,
 ) -> Control:
     """What ``Control.from_pretrained`` does."""
+    path_or_name = str(path_or_name)  # a Path does as well
     if not is_file(path_or_name):
         folder = find_folder(path_or_name)
         if isinstance(folder, str):

@@ -91,7 +91,8 @@ class CategoricalHead(ActionHead):
         if noise is None:
             action = lp.argmax(-1)
         else:
-            action = (noise.to(lp) > lp.exp().cumsum(-1)).sum(-1).clamp_(max=lp.shape[-1] - 1)
+            below = lp.exp().cumsum(-1)  # a share of their own sum, so that rounding never takes a last action of probability 0
+            action = (noise.to(lp) * below[:, -1:] > below).sum(-1)
         return Drawn(action, lp.gather(-1, action[:, None])[:, 0])
 
     def read(self, features: Tensor, action: Tensor, temperature: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -220,7 +221,8 @@ class TanhGaussianHead(_Vector):
 
     def to_world(self, action: Tensor) -> Tensor:
         low, high = self.low.to(action), self.high.to(action)
-        return (low + (action.tanh() + 1) / 2 * (high - low)).unflatten(-1, self.space.shape)
+        inside = low + (action.tanh() + 1) / 2 * (high - low)
+        return inside.clamp(low, high).unflatten(-1, self.space.shape)  # rounding may lead out of the box
 
     def from_world(self, action: Tensor) -> Tensor:
         low, high = self.low.to(action), self.high.to(action)

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from guerdon.core.errors import ModelError
+from guerdon.core.errors import ModelError, PlanError
 from guerdon.core.files import replacing_folder
 from guerdon.core.hub import line_of, reading
 from guerdon.core.world import Box, Space, Spaces, WorldSpec
 from guerdon.policies._save import readme
+from guerdon.policies.control._bodies import BodySpec
 from guerdon.policies.control._plain import from_plain, to_plain
 
 if TYPE_CHECKING:
@@ -98,9 +99,10 @@ def load_folder(
     if body is None or head is None:
         raise ModelError(f"{name}: was saved with modules of its own, which config.json cannot describe; build the policy and "
                          "load model.safetensors into it")  # fmt: skip
-    for key, part, kind in (("body", body, "build"), ("head", head, "build"), ("observation", observation, "shape"),
-                            ("action", action, "shape")):  # fmt: skip
-        if not hasattr(part, kind):
+    for key, part, fits in (("body", body, isinstance(body, BodySpec)), ("head", head, hasattr(head, "build")),
+                            ("observation", observation, isinstance(observation, Space)),
+                            ("action", action, isinstance(action, Space))):  # fmt: skip
+        if not fits:
             raise ModelError(f"{name}: config.json: {key} is {part!r}")
     _fits(name, "observes", observation, None if world is None else world.observation)
     _fits(name, "does", action, None if world is None else world.action)
@@ -111,6 +113,8 @@ def load_folder(
         if scale is not None and policy.front.scale is not None:
             policy.front.scale.clip, policy.front.scale.eps = float(scale["clip"]), float(scale["eps"])
         policy.load_state_dict(weights)
+    except PlanError as e:
+        raise ModelError(f"{name}: config.json: {e}") from None
     except (OSError, SafetensorError, RuntimeError, ValueError, TypeError, KeyError, MemoryError) as e:
         said = line_of(e) if not isinstance(e, RuntimeError) else " ".join(str(e).split())[:200]  # which tensor comes later
         raise ModelError(f"{name}: model.safetensors does not fit its config.json: {said}") from None

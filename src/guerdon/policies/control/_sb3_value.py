@@ -21,6 +21,11 @@ class SB3Value:
         path: As of ``Control.from_pretrained``, a file of Stable-Baselines3.
         activation: Of its layers, where the file does not say.
         normalisation: As of ``Control.from_pretrained``.
+
+    Example:
+        >>> critics = {"value": SB3Value("ppo_pendulum.zip")}  # of a plan whose policy was loaded from the same file
+        >>> critics["value"].path
+        'ppo_pendulum.zip'
     """
 
     path: str

@@ -47,13 +47,13 @@ def load_tensors(data: bytes, name: str) -> dict[str, Tensor]:
         pickles = [n for n in entries if n.rsplit("/", 1)[-1] == "data.pkl"]
         if len(pickles) != 1 or entries[pickles[0]].file_size > _PICKLE:
             raise ModelError(f"{name}: is not a file of torch.save; {EXPORT}")
-        foreign = [g for g in _globals(z.read(pickles[0]), name) if g not in _NEEDED]
+        foreign = [g for g in _globals(read_entry(z, pickles[0], _PICKLE, name), name) if g not in _NEEDED]
     if foreign:
         raise ModelError(f"{name}: holds more than tensors ({foreign[0].replace(' ', '.')}), which could run code; {EXPORT}")
     try:
         found = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as e:  # a broken file can fail in any way, and nothing but the file is at fault
-        raise ModelError(f"{name}: cannot be read: {line_of(e)}") from e
+        raise ModelError(f"{name}: cannot be read: {line_of(e).split('. ')[0]}") from e
     return checked(found, name)
 
 
@@ -89,6 +89,8 @@ def archive(data: bytes, name: str) -> zipfile.ZipFile:
         raise ModelError(f"{name}: is {known}; {EXPORT}") from None
     entries = z.infolist()
     names = [i.filename for i in entries]
+    if min((i.header_offset for i in entries), default=0) > 0:  # two readers could disagree on what the file holds
+        raise ModelError(f"{name}: is cut off, or has something in front of it")
     if len(entries) > _ENTRIES or sum(i.file_size for i in entries) > LARGEST:
         raise ModelError(f"{name}: unpacks to more than {LARGEST >> 20} MiB or {_ENTRIES} entries")
     if len(set(names)) < len(names):

@@ -296,7 +296,8 @@ class Control(Policy):
             self._check(k, episode)
         space, action = self.front.space, self.world.action
         states = pad([e.observations.to(space.dtype) for e in outputs])[0]
-        actions, mask = pad([self.head.from_world(e.actions.to(action.dtype)) for e in outputs])
+        number = action.dtype if isinstance(action, Discrete) else self.dtype
+        actions, mask = pad([self.head.from_world(e.actions.to(number)) for e in outputs])
         gains = [torch.zeros(len(e)) if e.rewards is None else e.rewards.float() for e in outputs]
         return Rollout(
             contexts=items.contexts, outputs=list(outputs), actions=actions, mask=mask, group=items.uid, states=states,
@@ -312,6 +313,8 @@ class Control(Policy):
                                    ("actions", episode.actions, self.world.action)):  # fmt: skip
             if tuple(value.shape[1:]) != space.shape:
                 raise DataError(f"item {k}: {name} have shape {tuple(value.shape[1:])}, expected {space.shape}")
+            if isinstance(space, Discrete) and (value.is_floating_point() or value.dtype == torch.bool):
+                raise DataError(f"item {k}: {name} are {value.dtype}, expected whole numbers from 0 to {space.n - 1}")
             if isinstance(space, Discrete) and len(value) and not 0 <= int(value.min()) <= int(value.max()) < space.n:
                 raise DataError(
                     f"item {k}: {name} reach from {int(value.min())} to {int(value.max())}, expected 0 to {space.n - 1}"

@@ -77,15 +77,16 @@ def soft_optimum(mdp: MDP, reference: Any, beta: float, gamma: float = 1.0) -> S
     if not (math.isfinite(beta) and beta > 0):
         raise PlanError(f"soft_optimum: beta must be above 0, got {beta}")
     ref = as_policy(mdp, reference, "reference")
-    policy = ref.copy()
+    policy, v = ref, soft_values(mdp, ref, ref, beta, gamma)
     for _ in range(MOST_ROUNDS):
-        v = soft_values(mdp, policy, ref, beta, gamma)
         q = action_values(mdp, v, gamma)
         tilted = ref * np.exp((q - q.max(-1, keepdims=True)) / beta)
         new = tilted / tilted.sum(-1, keepdims=True)
-        if not np.isfinite(new).all():
-            break
         if np.abs(new - policy).max() < 1e-13:
             return Solution(v, q, new)
         policy = new
+        try:
+            v = soft_values(mdp, policy, ref, beta, gamma)
+        except PlanError:  # the way out has become so unlikely that its probability is 0
+            break
     raise PlanError("soft_optimum: no finite optimum; does going in circles pay more than its KL costs? Use gamma < 1")

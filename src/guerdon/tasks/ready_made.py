@@ -1,9 +1,11 @@
-"""Control: worlds by their names, and a whole plan for training in one."""
+"""Ready-made: worlds of control by their names, and a whole plan for training in one."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from guerdon import advantages, objectives, policies, rewards, samplers, transforms, worlds
@@ -12,15 +14,19 @@ from guerdon.core.world import Box, WorldSpec
 from guerdon.run import AdamW, Episodes, Evaluation, Fragments, ObservationStatistics, Plan, Term, Train, lazy
 from guerdon.tasks.ppo_settings import TUNED, PPOSettings
 
-_OWN = {"gridworld": "GridWorld", "point-maze": "PointMaze", "icu-sepsis": "IcuSepsis"}
+_OWN: dict[str, Callable[..., WorldSpec]] = {
+    "gridworld": worlds.GridWorld,
+    "point-maze": partial(worlds.PointMaze, reward="path"),
+    "icu-sepsis": worlds.IcuSepsis,
+}
 
 
 def world_of(name: str | WorldSpec) -> WorldSpec:
     """A world by its name.
 
     Args:
-        name: ``"gridworld"``, ``"point-maze"`` or ``"icu-sepsis"``, the first two also with a layout as in
-            ``"point-maze/avoiding"``; or a Gymnasium id. A world is returned as it is.
+        name: ``"gridworld"``, ``"point-maze"`` (which pays for progress along the way) or ``"icu-sepsis"``, the first two also
+            with a layout as in ``"point-maze/avoiding"``; or a Gymnasium id. A world is returned as it is.
 
     Example:
         >>> world_of("gridworld/key-door").layout, world_of("CartPole-v1").action
@@ -31,10 +37,10 @@ def world_of(name: str | WorldSpec) -> WorldSpec:
     head, slash, layout = name.partition("/")
     if head not in _OWN:
         return worlds.Gym(name)
-    spec = getattr(worlds, _OWN[head])
     if slash and head == "icu-sepsis":
-        raise PlanError(f"tasks: {name!r}: icu-sepsis has no layouts")
-    return spec(layout=layout) if slash else spec()
+        raise PlanError(f"tasks: icu-sepsis has no layouts, got {name!r}")
+    chosen: dict[str, Any] = {"layout": layout} if slash else {}
+    return _OWN[head](**chosen)
 
 
 def settings_of(world: str | WorldSpec) -> PPOSettings:
@@ -93,7 +99,11 @@ def control(world: str | WorldSpec, *, seed: int = 0, samples: int = 20, evaluat
     draws = math.ceil(s.steps / (s.envs * s.horizon))
     every = max(1, math.ceil(draws / max(1, evaluations)))
     evaluation = Evaluation(
-        reward=rewards.Environment(dense=False), source=Episodes(spec), samples=samples, every=every, controls={"temperature": 0.0}
+        reward=rewards.Environment(dense=False),
+        source=Episodes(spec),
+        samples=samples,
+        every=every,
+        controls={"temperature": 0.0},
     )
     return Plan(
         policy=lazy(policies.Control.of, world=spec, body=body, normalise=s.normalise, seed=seed),
