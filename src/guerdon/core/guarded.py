@@ -30,7 +30,7 @@ def guarded_reset(world: World, space: Space, slots: Tensor, seeds: Tensor) -> t
 
 
 def guarded_step(world: World, space: Space, slots: Tensor, actions: Tensor) -> Stepped:
-    """``world.step``, whatever it raises or returns. A slot that failed shows 0, earned 0, and has neither ended nor been cut off."""
+    """``world.step``, whatever it raises or returns. A slot that failed shows 0, earned 0, and has not ended."""
     k = len(slots)
     try:
         done = world.step(slots, actions)

@@ -56,7 +56,7 @@ class Persistent:
                 self._world = self.spec.open(self.n)
             except GuerdonError:
                 raise
-            except Exception as e:  # noqa: BLE001  a user's world may raise anything; the run stops with its reason
+            except Exception as e:  # a user's world may raise anything
                 raise RunError(f"{self.spec}: cannot be opened: {reason_of(e)}") from e
         return self._world
 

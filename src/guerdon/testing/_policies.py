@@ -1,4 +1,4 @@
-"""Small policies in float64, for each kind of step: a token, a Gaussian move, an environment step (the library's own ``Control``).
+"""Small policies in float64, for each kind of step: a token, a Gaussian move, an environment step (``Control``).
 
 They are references: short enough to read whole, exact enough to hold every objective to closed forms. What they share
 (``_act`` and ``_replay``) is what any policy needs.
