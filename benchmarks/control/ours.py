@@ -1,6 +1,6 @@
 """Our side of the comparison: the tasks of ``settings.py`` as plans.
 
-    python benchmarks/control/ours.py cartpole --seeds 1 2 3 4 5 --out benchmarks/results/control
+    python benchmarks/control/ours.py cartpole --seeds 1 2 3 4 5 --out runs/control
 
 It writes one JSON per task and seed, in the form of ``sb3.py``'s: every training episode's end (in environment steps) and return,
 and the seconds. What is there already is not run again.
@@ -76,7 +76,7 @@ def plan_of(s: Setting, seed: int) -> tuple[Plan, Episodes]:
         source=Fragments(world),
         sampler=samplers.Group(contexts=s.envs, n=1, controls={"steps": s.horizon}),
         reward=rewards.Environment(),
-        transforms=(transforms.ScaleByReturn(gamma=s.gamma, by="draw"),) if s.normalise else (),
+        transforms=(transforms.ScaleByReturn(gamma=s.gamma),) if s.normalise else (),
         advantage={"main": advantages.GAE(s.gamma, s.lam), "return": advantages.LambdaReturns(s.gamma, s.lam)},
         critics={"critic": policies.StateValue(normalise=s.normalise, seed=1000 + seed)},
         learners=learners,
@@ -103,7 +103,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("tasks", nargs="+", choices=sorted(SETTINGS))
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/control"))
+    parser.add_argument("--out", type=Path, default=Path("runs/control"))
     parser.add_argument("--steps", type=int, help="environment steps, for a trial (default: those of the settings)")
     args = parser.parse_args()
     torch.set_num_threads(1)

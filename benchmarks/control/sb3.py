@@ -1,6 +1,8 @@
-"""The peer's side, in an environment of its own: ``pip install stable-baselines3 "gymnasium[box2d,mujoco]"``, then
+"""The peer's side, in an environment of its own.
 
-    python benchmarks/control/sb3.py cartpole --seeds 1 2 3 4 5 --out benchmarks/results/control
+    pip install stable-baselines3 "gymnasium[box2d,mujoco]"
+
+    python benchmarks/control/sb3.py cartpole --seeds 1 2 3 4 5 --out runs/control
 
 It writes one JSON per task and seed: every training episode's end (in environment steps) and return, and the seconds.
 """
@@ -59,7 +61,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("tasks", nargs="+", choices=sorted(SETTINGS))
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/control"))
+    parser.add_argument("--out", type=Path, default=Path("runs/control"))
     args = parser.parse_args()
     torch.set_num_threads(1)
     args.out.mkdir(parents=True, exist_ok=True)

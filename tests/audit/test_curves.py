@@ -87,7 +87,9 @@ def test_probability_of_improvement_by_hand():
 
 
 def test_normalised_scores():
-    found = normalised({"pole": [22.0, 261.0, 500.0], "arm": [-500.0, -80.0]}, {"pole": 22.0, "arm": -500.0}, {"pole": 500.0, "arm": -80.0})
+    found = normalised(
+        {"pole": [22.0, 261.0, 500.0], "arm": [-500.0, -80.0]}, {"pole": 22.0, "arm": -500.0}, {"pole": 500.0, "arm": -80.0}
+    )
     assert {k: v.tolist() for k, v in found.items()} == {"pole": [0.0, 0.5, 1.0], "arm": [0.0, 1.0]}
 
 

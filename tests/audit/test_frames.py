@@ -155,6 +155,11 @@ def test_trouble_with_pictures_is_written_down_and_breaks_nothing(tmp_path):
     assert write_frames(tmp_path, 0, rollout(Counter(), [3]))[0]["reason"].startswith("not written: ")
 
 
+def test_an_environment_that_broke_is_named(tmp_path):
+    broken = rollout(Counter(), [3, 4]).replace(info={"failed": ["step raised OSError: gone", ""]})
+    assert [s["reason"] for s in write_frames(tmp_path, 0, broken)] == ["the environment broke: step raised OSError: gone", ""]
+
+
 def test_other_rows_have_no_strips(tmp_path):
     text = Rollout(["q"], ["a"], torch.zeros(1, 1).long(), torch.ones(1, 1, dtype=torch.bool), torch.zeros(1), torch.zeros(1))
     assert write_frames(tmp_path, 0, text) == []

@@ -134,7 +134,10 @@ def test_only_live_steps_become_rows_and_bring_what_is_known_of_them():
         (lambda: Train(objectives.PolicyGradient(), by="turn"), "by is 'turn'; expected 'row' or 'step'"),
         (lambda: Train(objectives.PolicyGradient(), by="step").build(Control.of(COUNTING, body=GRU(4))), "this policy remembers"),
         (lambda: Train(objectives.PolicyGradient(), by="step").build(text()), "this policy remembers"),
-        (lambda: Train(objectives.ValueLoss(target="return"), of="critic", by="step").build(recurrent_head()), "this policy remembers"),
+        (
+            lambda: Train(objectives.ValueLoss(target="return"), of="critic", by="step").build(recurrent_head()),
+            "this policy remembers",
+        ),
     ],
 )
 def test_what_single_steps_cannot_serve_is_refused(make, message):

@@ -28,7 +28,11 @@ def plan(world=GRID, recurrent=False) -> Plan:
     gae = {"gamma": 0.9, "lam": 0.8}
     vector = not isinstance(world, worlds.GridWorld)
     terms = (Term(objectives.PolicyGradient(entropy=0.01)), Term(objectives.ValueLoss(target="return")))
-    learners = {"policy": Train(terms, AdamW(lr=0.01), of=("policy", "critic"), by="row" if recurrent else "step", epochs=2, minibatches=2)}
+    learners = {
+        "policy": Train(
+            terms, AdamW(lr=0.01), of=("policy", "critic"), by="row" if recurrent else "step", epochs=2, minibatches=2
+        )
+    }
     return Plan(
         policy=lazy(Control.of, world=world, body=GRU(8, MLP((8,))) if recurrent else MLP((8,)), normalise=vector, seed=1),
         source=Fragments(world), sampler=samplers.Group(contexts=3, n=1, controls={"steps": 7}), reward=rewards.Environment(),

@@ -195,7 +195,7 @@ def gym_faulty(fault, **more):
 @pytest.mark.parametrize(
     ("fault", "reason"),
     [("raise", "step raised ValueError: wheels came off"), ("reset", "reset raised KeyError: 'lost'"), ("nan observation", "observation is nan"),
-     ("nan reward", "reward is nan"), ("shape", "observation has shape")],
+     ("nan reward", "reward is nan"), ("shape", "observation has the shape")],
 )  # fmt: skip
 def test_broken_gymnasium_environments(fault, reason):
     for plan in (ppo, grpo):
@@ -206,9 +206,9 @@ def test_broken_gymnasium_environments(fault, reason):
 
 
 def test_one_that_hangs_is_given_up():
-    result, events = traced(ppo(gym_faulty("hang", workers=2, timeout=0.7), steps=2))
+    result, events = traced(ppo(gym_faulty("hang", workers=4, timeout=1.0), steps=2))
     reasons = {r for f in failures(events) for r in f}
-    assert reasons and all("0.7" in r or "seconds" in r or "s" in r for r in reasons)
+    assert reasons and all("did not answer within" in r for r in reasons)
     assert torch.isfinite(weights(result)).all()
 
 

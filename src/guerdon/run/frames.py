@@ -31,8 +31,9 @@ def write_frames(folder: Path, step: int, rollout: Rollout, keep: Sequence[int] 
     rows = [(k, c, o) for k, (c, o) in enumerate(zip(rollout.contexts, rollout.outputs, strict=True))
             if isinstance(c, Start) and isinstance(o, Episode) and len(o)][:shown]  # fmt: skip
     strips = []
+    broken = [str(f) for f in rollout.info.get("failed", [""] * len(rollout))]
     made = films([(start, episode) for _, start, episode in rows])
-    for k, (_, start, episode) in enumerate(rows):
+    for k, (row, start, episode) in enumerate(rows):
         gain = None if episode.rewards is None else float(episode.rewards.double().sum())
         found: dict[str, Any] = {
             "seed": start.seed,
@@ -41,8 +42,8 @@ def write_frames(folder: Path, step: int, rollout: Rollout, keep: Sequence[int] 
             "ended": episode.terminated,
             "reason": "",
         }
-        if made[k].reason:
-            strips.append({**found, "reason": made[k].reason})
+        if why := f"the environment broke: {broken[row]}" if broken[row] else made[k].reason:
+            strips.append({**found, "reason": why})
             continue
         try:
             png, width, height = strip(made[k].pictures)

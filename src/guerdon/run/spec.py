@@ -35,6 +35,7 @@ ROOMS = (
     "worlds",
     "run",
 )
+_NOT_ROOMS = ("guerdon.systems.", "guerdon.testing.")  # what is defined there can only stand in a plan as a live object
 _CONSTRUCTORS = ("from_pretrained", "of")
 
 
@@ -124,7 +125,7 @@ def to_tree(value: Any, *, full: bool = False) -> Any:
     if isinstance(origin, str) and ".py:" in origin:
         return origin
     module = type(value).__module__
-    if dataclasses.is_dataclass(value) and module.split(".")[0] == "guerdon" and not module.startswith("guerdon.systems."):
+    if dataclasses.is_dataclass(value) and module.split(".")[0] == "guerdon" and not module.startswith(_NOT_ROOMS):
         fields = [f for f in dataclasses.fields(value) if f.init and (full or _changed(value, f))]
         tree = {f.name: to_tree(getattr(value, f.name), full=full) for f in fields}
         return {"use": name_of(type(value)), **tree} if tree else name_of(type(value))

@@ -145,7 +145,8 @@ class TDTrainer:
         self.optimizer.step()
         with torch.no_grad():
             value, spread = head.value(raw), head.std(raw)
-            figures = {"loss": loss.detach(), "value": value.mean(), "target": target.mean(), "td_error": (value - target).abs().mean()}
+            gap = (value - target).abs().mean()
+            figures = {"loss": loss.detach(), "value": value.mean(), "target": target.mean(), "td_error": gap}
             if spread is not None:
                 figures["std"] = spread.mean()
         return {"grad_norm": float(norm), **{n: float(v) for n, v in figures.items()}}

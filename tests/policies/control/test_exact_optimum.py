@@ -203,28 +203,31 @@ def test_a_critic_learns_the_values_from_all_pieces_of_two_steps(lam: float) -> 
     chance = torch.from_numpy(every.probability(table(policy)))
     critic = StateValue(body=MLP(())).build(policy)
     reward = RewardOutput.of(torch.zeros(len(every), dtype=torch.float64), step=torch.from_numpy(every.rewards))
-    trainer = Train(objectives.ValueLoss(gamma, lam), AdamW(lr=0.2, betas=(0.5, 0.99), decay="linear"), of="critic").build(critic)
-    n = 300
+    trainer = Train(objectives.ValueLoss(gamma, lam), AdamW(lr=0.5, betas=(0.5, 0.99), decay="linear"), of="critic").build(critic)
+    n = 200
     for k in range(n):
         batch = Batch.of(rollout, reward, k / n).replace(weight=chance, values={"critic": critic.values(rollout)})
         trainer.update(batch, SimpleNamespace(streams=Streams(0), step=k))
     expected = exact.values(world.mdp, table(policy), gamma)
-    np.testing.assert_allclose(learned(critic, 3), expected[:3], atol=1e-4)
+    np.testing.assert_allclose(learned(critic, 3), expected[:3], atol=1e-9)
     assert np.abs(expected[:3]).min() > 1
 
 
-@pytest.mark.parametrize("lam", [0.0, 0.5, 1.0])
-def test_a_critic_learns_the_values_from_fragments(lam: float) -> None:
-    """An ordinary plan with a policy that stays as it is: 16 000 sampled steps in pieces of at most five."""
+def test_critics_learn_the_values_from_fragments() -> None:
+    """An ordinary run whose policy stays as it is: 16 000 sampled steps in pieces of at most five, one critic for each lambda."""
     world, gamma = loops(), 0.9
     policy = softmax_policy(world)
+    lams = {"one step": 0.0, "between": 0.5, "returns": 1.0}
     plan = Plan(
         policy=policy,
         source=Fragments(world),
         sampler=samplers.Group(contexts=64, n=1, controls={"steps": 5}),
         reward=rewards.Environment(),
-        critics={"critic": StateValue(body=MLP(()))},
-        learners={"critic": Train(objectives.ValueLoss(gamma, lam), AdamW(lr=0.1, decay="linear"), of="critic", epochs=4)},
+        critics=dict.fromkeys(lams, StateValue(body=MLP(()))),
+        learners={
+            name: Train(objectives.ValueLoss(gamma, lam, critic=name), AdamW(lr=0.1, decay="linear"), of=name, epochs=4)
+            for name, lam in lams.items()
+        },
         checks=(),
         steps=50,
         checkpoint_every=0,
@@ -233,7 +236,6 @@ def test_a_critic_learns_the_values_from_fragments(lam: float) -> None:
     live.open(None, 0, ())
     loop(live)
     live.close()
-    expected = exact.values(world.mdp, table(policy), gamma)[:3]
-    error = np.abs(learned(live.critics["critic"], 3) - expected).max()
-    print(lam, error, expected)
-    assert error < 0.1
+    expected = exact.values(world.mdp, table(policy), gamma)[:3]  # 5.3 to 5.4, rewards of a step vary by 1
+    for critic in live.critics.values():
+        np.testing.assert_allclose(learned(critic, 3), expected, rtol=0.03)

@@ -166,7 +166,8 @@ def policy_panels(history: History) -> list[Panel]:
         marks: list[Line | Dots] = [*trend(history, s.name, s.colour, end=not dots), *dots]
         frame = Frame(*SMALL, about=f"{s.title} by draw", zero=s.zero, ceiling=s.ceiling)
         if svg := chart(marks, frame):
-            panels.append(Panel(s.title, svg, s.unit, s.note))
+            note = s.note.replace("answers", "episodes, or parts of them,") if "episode/count" in history.metrics else s.note
+            panels.append(Panel(s.title, svg, s.unit, note))
     return [*panels, *displacement_panel(history)]
 
 
