@@ -1,6 +1,6 @@
 """What ``ours.py`` and ``sb3.py`` left, side by side.
 
-    python benchmarks/control/compare.py --runs benchmarks/results/control --out benchmarks/results
+    python benchmarks/control/compare.py --runs runs/control --out benchmarks/results
 
 It writes ``control.md``, ``control.json`` and ``control.svg``. A run's score is the mean return of the episodes that ended in the
 last tenth of its environment steps. Theirs and ours are compared by the interquartile mean over seeds, with bootstrap intervals
@@ -243,7 +243,7 @@ def picture(found: dict[str, Any], path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=Path, default=Path("benchmarks/results/control"))
+    parser.add_argument("--runs", type=Path, default=Path("runs/control"))
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     args = parser.parse_args()
     tasks = read(args.runs)
