@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from guerdon.core import Items, ModelError, PlanError, Streams
+from guerdon.core import Items, ModelError, Streams
 from guerdon.policies import FromReward, HeadOnPolicy, OwnTrunk
 from guerdon.testing import example_policies
 from guerdon.testing._models import tiny_lm, tiny_tokenizer

@@ -108,8 +108,7 @@ def whole(tmp_path_factory):
     return found
 
 
-@pytest.mark.parametrize("recurrent", [False, True], ids=["mlp", "gru"])
-@pytest.mark.parametrize("moment", KILLED)
+@pytest.mark.parametrize(("moment", "recurrent"), [*((m, False) for m in KILLED), ("sample", True)])
 def test_a_killed_run_is_the_run_that_was_not(moment, recurrent, whole, tmp_path):
     def killed():
         dies(*KILLED[moment])

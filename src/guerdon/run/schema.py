@@ -68,8 +68,9 @@ def _atoms() -> typing.Iterator[tuple[str, Callable[..., Any]]]:
             if dataclasses.is_dataclass(target):
                 yield f"{room}.{name}", target
             for constructor in _CONSTRUCTORS:
-                if hasattr(target, constructor):
-                    yield f"{room}.{name}.{constructor}", getattr(target, constructor)
+                made = getattr(target, constructor, None)
+                if inspect.ismethod(made):  # a field may have that name too
+                    yield f"{room}.{name}.{constructor}", made
 
 
 def _place(name: str, rooms: Sequence[str]) -> Schema:

@@ -35,7 +35,8 @@ ROOMS = (
     "worlds",
     "run",
 )
-_NOT_ROOMS = ("guerdon.systems.", "guerdon.testing.")  # what is defined there can only stand in a plan as a live object
+# what is defined there can only stand in a plan as a live object
+_NOT_ROOMS = ("guerdon.systems.", "guerdon.testing.", "guerdon.core.world")
 _CONSTRUCTORS = ("from_pretrained", "of")
 
 
@@ -94,7 +95,7 @@ def resolve(use: str, where: str = "plan") -> Callable[..., Any]:
     if rest[0] not in module.__all__:
         raise PlanError(f"{where}: no {rest[0]!r} in {module.__name__[8:]}; {nearest(rest[0], module.__all__)}")
     target = getattr(module, rest[0])
-    if len(rest) == 2 and rest[1] in _CONSTRUCTORS and hasattr(target, rest[1]):
+    if len(rest) == 2 and rest[1] in _CONSTRUCTORS and inspect.ismethod(getattr(target, rest[1], None)):
         target = getattr(target, rest[1])
     elif len(rest) > 1:
         raise PlanError(f"{where}: {use!r} is not a constructor; known: {', '.join(_CONSTRUCTORS)}")
@@ -174,8 +175,8 @@ def from_tree(tree: Any, expected: Any = Any, where: str = "plan", folder: Path 
         where: Name of the place, for messages.
         folder: Where relative ``file.py:name`` are looked up.
     """
-    if expected is object:  # plain data that only looks like a plan, such as a JSON Schema
-        return tree
+    if expected is object:  # plain data that only looks like a plan, such as a JSON Schema, or the name of a user's world
+        return _at_its_place(tree, folder)
     if isinstance(tree, Mapping) and "live" in tree:
         raise PlanError(f"{where}: {tree['live']} was a live Python object; put it into a file and name it as 'file.py:name'")
     if isinstance(tree, Mapping) and "use" in tree:
@@ -195,6 +196,15 @@ def _user_code(name: str, expected: Any, folder: Path | None) -> Any:
 
     load: Callable[..., Any] = load_annotator if Annotator in (expected, *get_args(expected)) else load_reward
     return load(name, folder=folder)
+
+
+def _at_its_place(value: Any, folder: Path | None) -> Any:
+    """A ``file.py:name`` whose file lies in the folder, with the file's whole path; anything else as it is."""
+    if isinstance(value, str) and ".py:" in value and "\n" not in value and folder is not None:
+        path, _, name = value.rpartition(":")
+        if (folder / path).is_file():
+            return f"{(folder / path).resolve()}:{name}"
+    return value
 
 
 def _build(use: str, arguments: Mapping[str, Any], where: str, folder: Path | None) -> Any:

@@ -43,8 +43,9 @@ def background(grid: Grid, wanted: int, scale: float, size: tuple[int, int], rad
     return seen.reshape(size[0], fine, size[1], fine, 3).mean((1, 3))
 
 
-def dab(image: Floats, x: float, y: float, radius: float, colour: tuple[int, int, int], alpha: float = 1.0) -> None:
-    """A smooth disc painted at pixel coordinates (x, y)."""
+def dab(image: Floats, at: Floats, radius: float, colour: tuple[int, int, int], alpha: float = 1.0) -> None:
+    """A smooth disc painted at pixel coordinates [2], x and y."""
+    x, y = at.tolist()
     low = np.maximum(np.floor([y - radius - 1, x - radius - 1]).astype(int), 0)
     high = np.minimum(np.ceil([y + radius + 1, x + radius + 1]).astype(int) + 1, image.shape[:2])
     rows, columns = (np.arange(a, b) + 0.5 for a, b in zip(low, high, strict=True))
@@ -59,11 +60,11 @@ def picture(grid: Grid, wanted: int, trail: Floats, radius: float | None, scale:
     if len(trail) > 1:
         for a, b in pairwise(trail):
             for f in np.linspace(0, 1, 1 + int(np.ceil(np.hypot(*(b - a)) * scale / 2)), endpoint=False):
-                dab(image, *((a + f * (b - a)) * scale), 0.05 * scale, TRAIL)
-        dab(image, *(trail[0] * scale), 0.11 * scale, WALL)
-        dab(image, *(trail[0] * scale), 0.07 * scale, FLOOR)
-    dab(image, *(trail[-1] * scale), 0.19 * scale, (255, 255, 255))
-    dab(image, *(trail[-1] * scale), 0.15 * scale, POINT)
+                dab(image, (a + f * (b - a)) * scale, 0.05 * scale, TRAIL)
+        dab(image, trail[0] * scale, 0.11 * scale, WALL)
+        dab(image, trail[0] * scale, 0.07 * scale, FLOOR)
+    dab(image, trail[-1] * scale, 0.19 * scale, (255, 255, 255))
+    dab(image, trail[-1] * scale, 0.15 * scale, POINT)
     return np.round(image).astype(np.uint8)
 
 

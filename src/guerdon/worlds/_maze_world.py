@@ -80,7 +80,7 @@ class OpenMaze:
             all_[good] = some
         self.live[s[~good]] = False
         failed = ["" if g else "the episode has ended; reset the slot" if f else "the action is not finite"
-                  for g, f in zip(good, finite, strict=True)]  # fmt: skip
+                  for g, f in zip(good.tolist(), np.asarray(finite).tolist(), strict=True)]  # fmt: skip
         return self._stepped(s, whole, failed)
 
     def _move(self, s: Ints, push: Floats) -> tuple[Floats, Bools, Bools]:

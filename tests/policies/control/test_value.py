@@ -79,7 +79,7 @@ def test_it_reads_pictures():
 
 
 def test_what_it_cannot_serve_is_refused():
-    with pytest.raises(PlanError, match="take policies.HeadOnPolicy"):
-        StateValue(GRU())  # type: ignore[arg-type]
-    with pytest.raises(ModelError, match="TinyText has none; take policies.OwnTrunk"):
+    with pytest.raises(PlanError, match=r"take policies\.HeadOnPolicy"):
+        StateValue(GRU())
+    with pytest.raises(ModelError, match=r"TinyText has none; take policies\.OwnTrunk"):
         StateValue().build(TinyText())
