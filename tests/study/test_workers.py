@@ -164,7 +164,8 @@ def test_nothing_begins_after_the_end(folder):
     with Workers("mine.py:STUDY", 1) as workers:
         trials = workers([Task("good", 0), Task("good", 1), Task("good", 2)], Budget("tiny"))
         assert next(trials).ok
-    assert all(not t.ok for t in trials)
+    rest = list(trials)  # the second may have ended just before the workers did
+    assert not rest[-1].ok
     time.sleep(0.2)
     assert len(log(folder)) <= 2
 

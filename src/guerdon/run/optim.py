@@ -39,7 +39,8 @@ class AdamW:
             raise PlanError(f"AdamW: warmup is a fraction of the run, at least 0 and below 1, got {self.warmup}")
 
     def build(self, parameters: Sequence[torch.nn.Parameter]) -> torch.optim.Optimizer:
-        return torch.optim.AdamW(parameters, self.lr, self.betas, self.eps, self.weight_decay, fused=True)
+        # not fused: that moves weights without counting their versions, which tell a learned reward that it has changed
+        return torch.optim.AdamW(parameters, self.lr, self.betas, self.eps, self.weight_decay, foreach=True)
 
     def rate(self, progress: float) -> float:
         """Learning rate at ``progress`` (0..1) of the run.

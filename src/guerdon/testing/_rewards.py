@@ -12,6 +12,7 @@ from guerdon.rewards import (
     SQL,
     Column,
     Ensemble,
+    Environment,
     Flipped,
     Format,
     InputOutput,
@@ -93,9 +94,15 @@ def example_rewards() -> dict[str, tuple[Reward, Rollout]]:
         "module", "", "\x00",
         test=[bench] * 6, reference=["module RefModule(input a, output q); assign q = ~a; endmodule"] * 6,
     )  # fmt: skip
+    moves = texts.replace(
+        trace={"reward": torch.tensor([[1.0], [-2.0], [0.0], [0.5], [0.25], [0.0]])},
+        info={"failed": [""] * 5 + ["step raised ValueError: no wheels"]},
+    )
     found: dict[str, tuple[Reward, Rollout]] = {
         "Column": (Column("score"), texts.replace(info={"score": [0.5, 1, True, "2.5", -3.0, None]})),
         "Ensemble": (Ensemble((Length(target=3), Keywords(("cat",))), combine="uncertainty"), texts),
+        "Environment": (Environment(), moves),
+        "Environment, summed": (Environment(dense=False), moves),
         "Flipped": (Flipped(Keywords(("cat",)), 0.5), texts),
         "Format": (Format(), rows(tagged, "4", tagged * 2, "<answer>4</answer>", tagged + "!", "<think>")),
         "JSONSchema": (JSONSchema({"type": "object", "required": ["a"]}), rows('{"a": 1}', "{}", "[]", "4", "{", '{"a": NaN}')),
