@@ -80,7 +80,7 @@ def test_a_maze_is_learned_in_a_few_draws() -> None:
     """Open ground, paid for progress: from aimless to nearly straight; and the same plan runs on pixels."""
     maze = worlds.PointMaze("open", reward="path", horizon=30, speed=0.5)
     result = run(tasks.control(maze, steps=3_000, horizon=32, epochs=5, evaluations=1, samples=10))
-    first, last = (e["metrics"]["held_out/mean"] for e in (result.evaluations[0], result.evaluations[-1]))
+    first, last = (e["metrics"]["episode/return"] for e in (result.evaluations[0], result.evaluations[-1]))
     assert first < 1 < 4 < last  # 1 for the goal, 4.8 cells of way to it from the middle of the start
     pixels = dataclasses.replace(maze, pixels=32)
     seen = run(tasks.control(pixels, steps=64, envs=2, horizon=16, batch=16, epochs=1, evaluations=1, samples=2))
@@ -92,7 +92,7 @@ def test_the_example_is_the_ready_made_plan(tmp_path: Path) -> None:
     assert Plan.load(path) == tasks.control("CartPole-v1")
     result = run(Plan.load(path, ["steps=2", "evaluation.samples=2", "learners.policy.epochs=2"]), tmp_path / "run")
     assert (tmp_path / "run/report.html").stat().st_size > 10_000
-    assert result.evaluations[0]["metrics"]["held_out/mean"] > 5  # a pole takes that long to fall
+    assert result.evaluations[0]["metrics"]["episode/return"] > 5  # a pole takes that long to fall
 
 
 def test_grpo_on_episodes() -> None:

@@ -99,7 +99,6 @@ def control(world: str | WorldSpec, *, seed: int = 0, samples: int = 20, evaluat
     draws = math.ceil(s.steps / (s.envs * s.horizon))
     every = max(1, math.ceil(draws / max(1, evaluations)))
     evaluation = Evaluation(
-        reward=rewards.Environment(dense=False),
         source=Episodes(spec),
         samples=samples,
         every=every,
