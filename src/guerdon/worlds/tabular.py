@@ -21,8 +21,30 @@ LARGEST = 1_000_000  # numbers that a plan may hold; more belong into a file
 _BLOCK = 32  # numbers of an episode's stream that are made at once
 
 
+class Finite:
+    """What specs of finite MDPs share: numbered states and actions, and slots that draw from the same arrays."""
+
+    horizon: int | None
+
+    @property
+    def mdp(self) -> MDP:
+        """The numbers."""
+        raise NotImplementedError
+
+    @property
+    def observation(self) -> Discrete:
+        return Discrete(self.mdp.states)
+
+    @property
+    def action(self) -> Discrete:
+        return Discrete(self.mdp.actions)
+
+    def open(self, n: int) -> TabularWorld:
+        return TabularWorld(self.mdp, n, self.horizon)
+
+
 @dataclass(frozen=True, repr=False)
-class Tabular:
+class Tabular(Finite):
     """An MDP written out in the plan. Arrays become nested tuples, so that equal numbers make equal (and hashable) worlds.
 
     Args:
@@ -63,24 +85,13 @@ class Tabular:
     def mdp(self) -> MDP:
         return MDP(self.transitions, self.rewards, self.start, self.terminal)
 
-    @property
-    def observation(self) -> Discrete:
-        return Discrete(self.mdp.states)
-
-    @property
-    def action(self) -> Discrete:
-        return Discrete(self.mdp.actions)
-
-    def open(self, n: int) -> TabularWorld:
-        return TabularWorld(self.mdp, n, self.horizon)
-
     def __repr__(self) -> str:
         digest = hashlib.sha256(repr([getattr(self, name) for name in FIELDS]).encode()).hexdigest()[:8]
         return f"Tabular({self.mdp.states} states, {self.mdp.actions} actions, {digest}{limit(self.horizon)})"
 
 
 @dataclass(frozen=True)
-class TabularFile:
+class TabularFile(Finite):
     """An MDP in an .npz file with the arrays transitions, rewards, start and terminal (``MDP.save`` writes one).
 
     Args:
@@ -97,17 +108,6 @@ class TabularFile:
     @cached_property
     def mdp(self) -> MDP:
         return MDP.load(self.path)
-
-    @property
-    def observation(self) -> Discrete:
-        return Discrete(self.mdp.states)
-
-    @property
-    def action(self) -> Discrete:
-        return Discrete(self.mdp.actions)
-
-    def open(self, n: int) -> TabularWorld:
-        return TabularWorld(self.mdp, n, self.horizon)
 
 
 class TabularWorld:
