@@ -37,7 +37,7 @@ gains on both sides. These differ:
 - Random numbers: one seed gives the two sides other weights, actions and episodes. Our episodes have seeds of their own,
   theirs go on with the environment's generator.
 - Where observations are normalised (Acrobot, HalfCheetah), our statistics move once per draw and theirs at every step: our
-  first draw sees observations as the environment gives them.
+  first draw sees observations as the environment gives them. Whether that costs HalfCheetah something was not tried.
 - Rewards are scaled as theirs, step by step. Three seeds of Acrobot and two of HalfCheetah had been run with
   `ScaleByReturn(by="draw")` before (Acrobot -83.6, -84.3, -85.8; HalfCheetah 1428, 972); this was changed because it is not
   what Stable-Baselines3 does, after those figures were seen, and all seeds were run again.
