@@ -68,8 +68,6 @@ def test_they_stand_in_plans():
     for atom in (Episodes(WORLD, seeds=(1, 2)), Fragments(WORLD)):
         assert from_tree(to_tree(atom)) == atom
         hash(atom)
-        atom.check()
-    assert Fragments(WORLD).episodes() == Episodes(WORLD)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from guerdon.advantages._base import counted, on_chosen
 from guerdon.core.batch import Batch
 from guerdon.core.errors import PlanError
 from guerdon.core.protocols import Advantage, Need
-from guerdon.core.stats import moments
+from guerdon.core.stats import whitened
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,5 @@ class Whiten:
 
     def __call__(self, batch: Batch) -> Tensor:
         advantage, rows = self.inner(batch), counted(batch, self.trained_only)
-        m = moments(advantage, batch.rollout.mask & rows[:, None].to(batch.rollout.mask.device))
-        if self.shift:
-            advantage = advantage - m.mean.to(advantage)
-        return on_chosen(advantage / (m.std + self.eps).to(advantage), batch, rows)
+        keep = batch.rollout.mask & rows[:, None].to(batch.rollout.mask.device)
+        return on_chosen(whitened(advantage, keep, self.eps, self.shift), batch, rows)

@@ -69,22 +69,23 @@ def one_of_each(group: Tensor, many: int = 8) -> Tensor:
     return torch.full((n,), len(group)).scatter_reduce(0, index, torch.arange(len(group)), "amin")
 
 
-def draw_metrics(batch: Batch, history: Sequence[Mapping[str, float]] | Mapping[str, float] | None = None) -> dict[str, float]:
+def draw_metrics(batch: Batch, history: Sequence[Mapping[str, float]] = ()) -> dict[str, float]:
     """What the log says of a draw, the learners' figures aside.
 
     Args:
         batch: The draw.
-        history: Figures of all earlier draws (or those of the first one alone); environment steps are counted on from the last.
+        history: Figures of all earlier draws; environment steps are counted on from the last.
     """
-    past = [] if not history else [history] if isinstance(history, Mapping) else history
     reference = batch.refs.get("reference")
     control = is_control(batch.rollout)
     scored = reward_metrics(batch.raw)
     if control and only_dense(batch.raw):  # a total of 0 in every row says nothing; what the world paid is the return
         scored = {k: v for k, v in scored.items() if k not in ("reward/mean", "reward/std", "reward/min", "reward/max")}
-    out = scored | rollout_metrics(batch.rollout, reference.logp if reference is not None else None, past[0] if past else None)
+    out = scored | rollout_metrics(
+        batch.rollout, reference.logp if reference is not None else None, history[0] if history else None
+    )
     if control:
-        out["env/steps"] = steps_before(past) + environment_steps(batch.rollout)
+        out["env/steps"] = steps_before(history) + environment_steps(batch.rollout)
     ok = batch.reward.ok
     raw = batch.replace(reward=batch.raw)
     if batch.raw.step is not None and bool(ok.any()):

@@ -41,10 +41,6 @@ class Episodes:
     def open(self, seed: int = 0, folder: str | Path | None = None) -> LiveEpisodes:
         return LiveEpisodes(self)
 
-    def check(self, folder: str | Path | None = None) -> None:
-        """The world is known to open when it was asked for its spaces."""
-        _ = self.world.observation
-
 
 class LiveEpisodes:
     """``Episodes`` at work. Fresh seeds come from the draw's own streams; only listed ones need a cursor."""
@@ -90,16 +86,8 @@ class Fragments:
     def __post_init__(self) -> None:
         _check("Fragments", self.world)
 
-    def episodes(self) -> Episodes:
-        """Whole episodes of the same world, for evaluations."""
-        return Episodes(self.world)
-
     def open(self, seed: int = 0, folder: str | Path | None = None) -> LiveFragments:
         return LiveFragments(self, seed)
-
-    def check(self, folder: str | Path | None = None) -> None:
-        """The world is known to open when it was asked for its spaces."""
-        _ = self.world.observation
 
 
 class LiveFragments:
