@@ -52,3 +52,11 @@ def test_forks_and_roles_differ_and_identities_do_not_collide():
     uid = torch.cat([s.samples(s.uids(100), 100) for s in (streams.fork("draw", k) for k in range(10))])
     assert len(uid.unique()) == 100_000
     assert mix(2**63 + 5, -1).dtype == torch.int64
+
+
+def test_many_normal_numbers_are_those_of_any_parts():
+    stream = Streams(3)("noise", torch.arange(5))
+    whole = stream.normal(5000)
+    assert torch.equal(whole, stream._normal(5000, 0))
+    assert torch.equal(stream.normal(9000, 7)[:, :11], stream.normal(11, 7))
+    assert torch.equal(stream.normal(5000, dtype=torch.float32), whole.float())

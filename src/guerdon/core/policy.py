@@ -49,10 +49,12 @@ class Policy(nn.Module):
     """Base of all policies; a real ``nn.Module``, so that FSDP, DDP and torch.compile hook the training path.
 
     ``likelihood`` says what ``forward`` returns: ``"exact"`` log-probs of the actions, a ``"bound"`` on them, or ``"none"``
-    (a black box that can only sample).
+    (a black box that can only sample). ``dims`` says whether log-probs of vector actions are sums over their dimensions, which
+    are true densities, or means of them (``run.Term(dims=...)`` asks; ``Behaviour.dims`` records it).
     """
 
     likelihood: Literal["exact", "bound", "none"] = "exact"
+    dims: Literal["sum", "mean"] = "sum"
     name: str = "policy"
     version: int = 0
 

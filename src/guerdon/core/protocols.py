@@ -9,10 +9,12 @@ from typing import Any, Literal, Protocol, runtime_checkable
 from torch import Tensor
 
 from guerdon.core.batch import Batch
+from guerdon.core.errors import PlanError
 from guerdon.core.policy import PolicyOutput
 from guerdon.core.reduction import Over, RowsOf, Unit
 from guerdon.core.reward import RewardOutput, Scope
 from guerdon.core.rollout import Items, Rollout
+from guerdon.core.stepper import Walk
 from guerdon.core.streams import Streams
 
 Need = Literal["reference", "old", "logp", "exact_logp", "values", "value", "entropy", "pairs", "advantage", "reward"]
@@ -61,6 +63,9 @@ class Term:
         over: What the denominator counts, for losses per step: ``"step"``, ``"sample"`` or a fixed length.
         advantage: Which of ``batch.advantage`` the objective reads.
         rows: Which rows take part (None: all).
+        dims: How log-probs of vector actions are read: ``"sum"`` over their dimensions, true densities whose ratios grow with
+            them, or the ``"mean"``, a ratio per dimension (DDPO and Flow-GRPO clip that one). None: as the policy does. All terms
+            of a plan's policy agree.
     """
 
     objective: Objective
@@ -68,6 +73,11 @@ class Term:
     over: Over = "step"
     advantage: str = "main"
     rows: RowsOf | None = None
+    dims: Literal["sum", "mean"] | None = None
+
+    def __post_init__(self) -> None:
+        if self.dims not in (None, "sum", "mean"):
+            raise PlanError(f"Term: dims is {self.dims!r}; expected 'sum', 'mean' or None")
 
     def view(self, batch: Batch) -> Batch:
         """The batch with this term's advantage in the place that objectives read."""
@@ -111,12 +121,17 @@ class Pending(Protocol):
 
 
 class Draw(Protocol):
-    """What a sampler may do in one draw; every call has random streams of its own."""
+    """What a sampler may do in one draw; every call has random streams of its own.
+
+    ``step`` counts the draws before this one; ``begin`` gives trajectories under way instead of finished ones.
+    """
 
     scope: Scope
+    step: int
 
     def items(self, n: int) -> Items: ...
     def sample(self, items: Items, n: int, **controls: Any) -> Rollout: ...
+    def begin(self, items: Items, n: int, **controls: Any) -> Walk: ...
     def read(self, items: Items, outputs: Sequence[Any]) -> Rollout: ...
     def score(self, rollout: Rollout) -> Pending: ...
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor
 
-from guerdon.core.rows import Index, Rows, cat, row_index, take
+from guerdon.core.rows import Index, Rows, cat, row_index, take, to_device
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,8 @@ class Rollout(Rows):
         group: [B] int64, equal for rows that answer the same item (its uid).
         uid: [B] int64 row identity: random streams, caches, late verdicts, de-duplication.
         logp: [B, T] nats under the policy that acted, as it acted; 0 where it did not choose; None for a black box.
-        states: [B, T+1, ...] observations or x_T .. x_0, None where actions tell all.
+        states: [B, T+1, ...] observations or x_T .. x_0, None where actions tell all. Where actions are a view of
+            ``states[:, 1:]``, they stay one in every copy: pictures are stored once.
         node: [B, T] int, one turn / sentence / solution step along a row; equal across rows for a shared prefix.
         terminal: [B] bool, ended by itself (True) or cut off (False).
         behaviour: Who acted and how.
@@ -119,8 +120,27 @@ class Rollout(Rows):
 
     def __getitem__(self, i: Index) -> Self:
         index = row_index(i, len(self))
-        kept = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "behaviour"}
-        return type(self)(behaviour=self.behaviour, **{k: take(v, index) for k, v in kept.items()})
+        names = [f.name for f in dataclasses.fields(self) if f.name not in ("behaviour", "actions")]
+        return self._copied({n: take(getattr(self, n), index) for n in names}, lambda: take(self.actions, index))
+
+    @property
+    def chained(self) -> bool:
+        """Whether actions are a view of the states that follow."""
+        a, s = self.actions, self.states
+        if s is None or a.dtype != s.dtype or a.dim() != s.dim() or not a.numel():
+            return False
+        after = s[:, 1:]
+        return a.data_ptr() == after.data_ptr() and a.shape == after.shape and a.stride() == after.stride()
+
+    def _copied(self, kept: Mapping[str, Any], actions: Callable[[], Tensor]) -> Self:
+        """With the fields ``kept``; actions are copied only where they are no view of the states."""
+        chosen = kept["states"][:, 1:] if self.chained else actions()
+        return type(self)(**{"behaviour": self.behaviour, "actions": chosen, **kept})
+
+    def to(self, device: torch.device | str) -> Self:
+        """On a device."""
+        names = [f.name for f in dataclasses.fields(self) if f.name not in ("behaviour", "actions")]
+        return self._copied({n: to_device(getattr(self, n), device) for n in names}, lambda: self.actions.to(device))
 
     @classmethod
     def cat(cls, parts: Sequence[Self]) -> Self:
@@ -131,13 +151,18 @@ class Rollout(Rows):
         """
         if not parts:
             raise ValueError("no Rollout to concatenate")
+        if len(parts) == 1:
+            return parts[0]
         known: dict[Behaviour, int] = {}
         actors = []
         for p in parts:
             table = torch.tensor([known.setdefault(b, len(known)) for b in p.behaviour], dtype=torch.long)
             actors.append(table[p.actor.cpu()].to(p.actor.device))
-        names = [f.name for f in dataclasses.fields(cls) if f.name not in ("behaviour", "actor")]
-        joined = {n: cat([getattr(p, n) for p in parts], n) for n in names}
+        chained = all(p.chained for p in parts)
+        skip = {"behaviour", "actor", *(["actions"] if chained else [])}
+        joined = {f.name: cat([getattr(p, f.name) for p in parts], f.name) for f in dataclasses.fields(cls) if f.name not in skip}
+        if chained:
+            joined["actions"] = joined["states"][:, 1:]
         return cls(behaviour=tuple(known), actor=torch.cat(actors), **joined)
 
     def trim(self) -> Self:

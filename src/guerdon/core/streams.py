@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 _GOLDEN = 0x9E3779B97F4A7C15
+_AT_ONCE = 1 << 13  # numbers
 _MIX = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))
 
 
@@ -63,8 +64,23 @@ class Stream:
         """[B, n] float64 in (0, 1]; 1 itself once in 2^53 numbers."""
         return (_shift(self.bits(n, start), 11).double() + 0.5) * 2.0**-53
 
-    def normal(self, n: int, start: int = 0) -> Tensor:
-        """[B, n] float64 standard normal (Box-Muller; position p uses uniforms 2p and 2p+1)."""
+    def normal(self, n: int, start: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
+        """[B, n] standard normal (Box-Muller in float64; position p uses uniforms 2p and 2p+1).
+
+        Many numbers are made in parts that fit into the caches: no temporary tensor is as large as the result, and it is faster.
+        """
+        key = self.key.reshape(-1)
+        if len(key) * n <= _AT_ONCE:
+            return self._normal(n, start).to(dtype)
+        out = torch.empty(len(key), n, dtype=dtype)
+        rows = max(1, _AT_ONCE // max(n, 1))
+        for i in range(0, len(key), rows):
+            part = Stream(key[i : i + rows])
+            for j in range(0, n, _AT_ONCE):
+                out[i : i + rows, j : j + _AT_ONCE] = part._normal(min(_AT_ONCE, n - j), start + j)
+        return out
+
+    def _normal(self, n: int, start: int) -> Tensor:
         u = self.uniform(2 * n, 2 * start)
         return (-2 * u[:, 0::2].log()).sqrt() * (2 * math.pi * u[:, 1::2]).cos()
 

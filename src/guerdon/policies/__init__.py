@@ -17,12 +17,46 @@ from guerdon.policies.control import (
     TanhGaussian,
 )
 from guerdon.policies.critics import FromReward, HeadOnPolicy, OwnTrunk
+from guerdon.policies.denoising import (
+    CPS,
+    DDIM,
+    DDPM,
+    Ancestral,
+    ByConfidence,
+    Condition,
+    Consistency,
+    Cosine,
+    DenoiserMLP,
+    Denoising,
+    Diffusion,
+    Distillation,
+    Edit,
+    Edits,
+    Fill,
+    Flow,
+    FlowSDE,
+    Greedy,
+    Labels,
+    Linear,
+    MaskedDiffusion,
+    RandomOrder,
+    Renoise,
+    Straight,
+    TokenMLP,
+    TokenTable,
+    TokenTransformer,
+    UNet,
+    Words,
+)
 from guerdon.policies.heads import GaussianValue, HLGauss, Scalar
 from guerdon.policies.q_heads import Boltzmann, EpsilonGreedy
 from guerdon.policies.references import EMA, AdaptersOff, Frozen, Snapshot
 
 __all__ = [
-    "CNN", "EMA", "GRU", "MLP", "ActionValue", "AdaptersOff", "BlackBox", "Boltzmann", "Categorical", "CausalLM", "Control",
-    "EpsilonGreedy", "FromReward", "Frozen", "Gaussian", "GaussianValue", "HLGauss", "HeadOnPolicy", "LoRA", "OwnTrunk",
-    "SB3Value", "Scalar", "Snapshot", "StateDependentGaussian", "StateValue", "TanhGaussian",
+    "CNN", "CPS", "DDIM", "DDPM", "EMA", "GRU", "MLP", "ActionValue", "AdaptersOff", "Ancestral", "BlackBox", "Boltzmann",
+    "ByConfidence", "Categorical", "CausalLM", "Condition", "Consistency", "Control", "Cosine", "DenoiserMLP", "Denoising",
+    "Diffusion", "Distillation", "Edit", "Edits", "EpsilonGreedy", "Fill", "Flow", "FlowSDE", "FromReward", "Frozen",
+    "Gaussian", "GaussianValue", "Greedy", "HLGauss", "HeadOnPolicy", "Labels", "Linear", "LoRA", "MaskedDiffusion", "OwnTrunk",
+    "RandomOrder", "Renoise", "SB3Value", "Scalar", "Snapshot", "StateDependentGaussian", "StateValue", "Straight",
+    "TanhGaussian", "TokenMLP", "TokenTable", "TokenTransformer", "UNet", "Words",
 ]  # fmt: skip

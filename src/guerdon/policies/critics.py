@@ -144,6 +144,11 @@ class PolicyAndValue(nn.Module):
         super().__init__()
         self.policy, self.critic = policy, critic
 
+    @property
+    def steps_at_once(self) -> int:
+        """How many steps the policy wants together."""
+        return int(getattr(self.policy, "steps_at_once", 1 << 30))
+
     def forward(self, rollout: Rollout, *, want: Collection[Want] = ("logp", "value")) -> PolicyOutput:
         if not isinstance(self.critic, ValueNetwork) or not self.critic.shared:
             said: PolicyOutput = self.policy(rollout, want=tuple(w for w in want if w != "value"))

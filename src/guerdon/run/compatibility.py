@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from guerdon.core.errors import PlanError, nearest
-from guerdon.run.plan import Plan
+from guerdon.run.plan import Plan, dims_of
 from guerdon.run.reward_learner import RewardLearner, RewardTrainer
 from guerdon.run.reward_tree import modules_in, unbuilt
+from guerdon.run.walking import begin_of
 
 if TYPE_CHECKING:
     from guerdon.run.live import Run
@@ -60,16 +61,17 @@ def check_plan(plan: Plan) -> None:
     sampled = not getattr(plan.sampler, "columns", ())
     if plan.reward is None and (sampled or _advantages(plan)):
         raise PlanError("plan.reward is not set, and the sampled rows have nothing to be judged by")
-    if not sampled and "exact_logp" in needs:
-        raise PlanError(
-            "a ratio objective needs the log-probs of the policy that acted; recorded rows (samplers.Given) have none"
-        )
+    if "exact_logp" in needs and not getattr(plan.sampler, "exact_logp", sampled):
+        kind = "steered" if sampled else "recorded"
+        raise PlanError("a ratio objective needs the log-probs of the policy that acted; "
+                        f"{kind} rows (samplers.{type(plan.sampler).__name__}) have none")  # fmt: skip
     for name, term in _objectives(plan):
         if term.advantage != "main" and (not isinstance(plan.advantage, dict) or term.advantage not in plan.advantage):
             known = list(plan.advantage) if isinstance(plan.advantage, dict) else ["main"]
             raise PlanError(f"learner {name!r} reads advantage {term.advantage!r}; {nearest(term.advantage, known)}")
+    dims_of(plan)
     check_reward_learners(plan)
-    for part in (*plan.learners.values(), plan.source):
+    for part in (*plan.learners.values(), plan.source, plan.sampler):
         if hasattr(part, "check_plan"):
             part.check_plan(plan)
     for name, spec in plan.learners.items():
@@ -113,6 +115,8 @@ def check_run(run: Run) -> None:
     Raises:
         PlanError: for an objective that the policy cannot serve, or a parameter with two learners.
     """
+    if getattr(run.plan.sampler, "walks", False):
+        begin_of(run.policy, f"samplers.{type(run.plan.sampler).__name__}")
     needs = run.needs()
     likelihood = run.policy.likelihood
     if likelihood == "none" and needs & {"logp", "exact_logp"}:

@@ -16,12 +16,14 @@ import torch
 from guerdon.core import Batch, Finding, Items, Policy, PolicyOutput, RewardOutput, Rollout, RunError, Streams, mix
 from guerdon.core.protocols import Pending, Stateful
 from guerdon.core.reward import Scope
+from guerdon.core.stepper import Walk
 from guerdon.run.events import EventLog, Sink, read_events
-from guerdon.run.plan import Plan
+from guerdon.run.plan import Plan, dims_of
 from guerdon.run.reward_learner import RewardLearner, RewardTrainer
 from guerdon.run.reward_tree import Builder, device_of, find, identities
 from guerdon.run.spec import Lazy
 from guerdon.run.state import load_module_state, module_state
+from guerdon.run.walking import begin_of, timed
 
 
 @dataclass(frozen=True)
@@ -40,10 +42,15 @@ class LiveDraw:
     def __init__(self, run: Run, policy: Policy, source: Any, streams: Streams, scorer: Any):
         self.run, self.policy, self.source, self.streams, self.scorer = run, policy, source, streams, scorer
         self.calls: Counter[str] = Counter()
+        self.begun: Counter[int] = Counter()
 
     @property
     def scope(self) -> Scope:
         return self.scorer.scope if self.scorer else "sample"
+
+    @property
+    def step(self) -> int:
+        return self.run.step
 
     def _fork(self, role: str) -> Streams:
         self.calls[role] += 1
@@ -55,6 +62,14 @@ class LiveDraw:
     def sample(self, items: Items, n: int, **controls: Any) -> Rollout:
         with self.run.phase("sample"), torch.no_grad():
             return self.policy.sample(items, n, streams=self._fork("sample"), **controls)
+
+    def begin(self, items: Items, n: int, **controls: Any) -> Walk:
+        begin, uid = begin_of(self.policy, type(self.run.plan.sampler).__name__), items.uid.tolist()
+        again = 1 + max((self.begun[u] for u in uid), default=0)  # counted by item: how items are cut into calls changes nothing
+        self.begun.update(dict.fromkeys(uid, 1))
+        with self.run.phase("sample"), torch.no_grad():
+            walk = begin(items, n, streams=self.streams.fork("begin", again), **controls)
+        return timed(walk, lambda: self.run.phase("sample"))
 
     def read(self, items: Items, outputs: Sequence[Any]) -> Rollout:
         rollout = self.policy.rollout_from(items, outputs, streams=self._fork("read"))
@@ -91,6 +106,7 @@ class Run:
         self.streams = Streams(plan.seed)
         self.policy: Policy = built(plan.policy)
         self.policy.version = 0
+        self.policy.dims = dims_of(plan) or self.policy.dims
         self.source = opened(plan.source, plan.seed)
         self.references = {n: r.build(self.policy) for n, r in plan.references.items()}
         self.critics = {n: c.build(self.policy) for n, c in plan.critics.items()}

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
@@ -26,6 +26,8 @@ class Evaluation:
         show: How many samples are written to the events in full.
         controls: How to sample, where it differs from training.
         keep_best: Save the policy of the best evaluation (held-out reward, or the training reward without one).
+        measures: What else is measured of the samples, such as ``audit.Vendi()`` or ``audit.OffDataDistance("real.npy")``:
+            specs whose ``open()`` gives a function from the rollout to named figures, or such functions.
     """
 
     reward: Any = None
@@ -35,6 +37,12 @@ class Evaluation:
     show: int = 12
     controls: Mapping[str, Any] = field(default_factory=dict)
     keep_best: bool = True
+    measures: tuple[Any, ...] = ()
+
+    def __post_init__(self) -> None:
+        for m in self.measures:
+            if isinstance(m, type) or not (callable(m) or callable(getattr(m, "open", None))):
+                raise PlanError(f"evaluation.measures: expected measures such as audit.Vendi(), got {m!r}")
 
 
 @dataclass(frozen=True)
@@ -148,6 +156,23 @@ class Plan:
     def user_code(self) -> list[str]:
         """Every ``file.py:name`` the plan would execute."""
         return sorted(set(user_code(self.to_tree())))
+
+
+def dims_of(plan: Plan) -> Literal["sum", "mean"] | None:
+    """How the terms of the policy's learners read log-probs of vector actions; None where no term says.
+
+    Raises:
+        PlanError: where two terms disagree.
+    """
+    found: dict[Literal["sum", "mean"], str] = {}
+    for name, spec in plan.learners.items():
+        of = getattr(spec, "of", "policy")
+        if hasattr(spec, "all_terms") and "policy" in ((of,) if isinstance(of, str) else of):
+            found |= {t.dims: f"{type(t.objective).__name__} of learner {name!r}" for t in spec.all_terms() if t.dims}
+    if len(found) > 1:
+        (a, first), (b, second) = found.items()
+        raise PlanError(f"{first} reads log-probs as dims={a!r} and {second} as {b!r}, and a rollout has one of them")
+    return next(iter(found), None)
 
 
 def user_code(tree: Any) -> list[str]:

@@ -162,10 +162,11 @@ class Trainer:
             figures.add(name, value)
 
     def _fastest(self, part: Batch) -> int | None:
-        """Rows of parts that hold about ``STEPS_AT_ONCE`` steps each; None where all at once is best."""
+        """Rows of parts that hold about ``STEPS_AT_ONCE`` steps each (fewer where the network says so); None: all at once."""
         if self.parameters[0].device.type != "cpu" or not len(part):
             return None
-        parts = round(int(part.rollout.lengths.sum()) / STEPS_AT_ONCE)
+        most = min(STEPS_AT_ONCE, getattr(self.network, "steps_at_once", STEPS_AT_ONCE))
+        parts = round(int(part.rollout.lengths.sum()) / most)
         return math.ceil(len(part) / max(parts, 1))
 
     def _loss(self, new: PolicyOutput, micro: Batch, totals: list[float], sums: dict[str, float]) -> Tensor:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from guerdon.core import Behaviour, Items, Policy, PolicyOutput, Rollout, Streams, gaussian_logp, pad
 from guerdon.core.policy import Want
 from guerdon.core.world import Start
+from guerdon.testing._pictures import example_pictures
 from guerdon.testing._worlds import Counting
 
 
@@ -137,8 +138,8 @@ def example_policies() -> dict[str, tuple[Policy, Items]]:
     """name -> (a tiny policy, items to sample from); every contract test iterates over them.
 
     >>> sorted(example_policies())
-    ['control-categorical', 'control-gaussian', 'control-pixels', 'control-recurrent', 'control-tanh', 'gaussian-chain',
-     'tiny-text']
+    ['control-categorical', 'control-gaussian', 'control-pixels', 'control-recurrent', 'control-tanh', 'diffusion',
+     'diffusion-ddpm', 'flow', 'gaussian-chain', 'tiny-text']
     """
     from guerdon.policies import CNN, GRU, MLP, Control, TanhGaussian
     from guerdon.worlds import GridWorld
@@ -160,4 +161,5 @@ def example_policies() -> dict[str, tuple[Policy, Items]]:
         "tiny-text": (TinyText(), Items([[1, 2], [3], [4, 5, 6]], uid)),
         "gaussian-chain": (GaussianChain(), Items(["a", "b", "c"], uid)),
         **control,
+        **example_pictures(),
     }
