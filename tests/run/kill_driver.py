@@ -142,6 +142,8 @@ def fingerprint(folder: Path) -> dict[str, str]:
 
 
 def main(model: str, folder: Path, which: str) -> None:
+    torch.set_num_threads(1)  # before anything is computed: threads do not survive a fork
+    policies.CausalLM.from_pretrained(model, lora=2, device="cpu")  # its imports take seconds, which every fork would spend
     if which == "policy":
         cases(lambda: plan(model), folder, PHASES)
     else:

@@ -86,7 +86,7 @@ def test_dpo_on_soft_labels_reaches_the_same_distribution():
 
 @dataclass(frozen=True)
 class Aim:
-    """The end of a chain should lie near (1, -1); episodes are paid by their environment, step by step."""
+    """The end of a chain should lie near (1, -1, 1, -1 ...); episodes are paid by their environment, step by step."""
 
     scope: ClassVar = "sample"
     differentiable: ClassVar = False
@@ -94,7 +94,8 @@ class Aim:
     def __call__(self, rollout):
         if "reward" in rollout.trace:
             return RewardOutput.of(torch.zeros(len(rollout), dtype=torch.double), step=rollout.trace["reward"])
-        return RewardOutput.of(-(rollout.outputs - torch.tensor([1.0, -1.0])).square().sum(1))
+        end = (rollout.states[:, -1] if rollout.states is not None else rollout.outputs).flatten(1).double()
+        return RewardOutput.of(-(end - torch.tensor([1.0, -1.0]).repeat(end.shape[1])[: end.shape[1]]).square().sum(1))
 
 
 class StateCritic(torch.nn.Module):
