@@ -11,7 +11,7 @@ FREE = {"systems", "cli", "testing"}  # may use every room
 ALSO = {  # what a room may use besides core
     "run": {"rewards", "audit", "feedback"},  # plain functions become rewards; sources read files; a run ends with its report
     # warm starts, simulated annotators, ready-made plans
-    "tasks": {"advantages", "feedback", "objectives", "policies", "rewards", "run", "samplers", "transforms", "worlds"},
+    "tasks": {"advantages", "audit", "feedback", "objectives", "policies", "rewards", "run", "samplers", "transforms", "worlds"},
 }
 
 

@@ -8,6 +8,7 @@ from guerdon.advantages._per_part import PerPart
 from guerdon.advantages._remax import Remax
 from guerdon.advantages._returns import Returns
 from guerdon.advantages._rloo import RLOO
+from guerdon.advantages._tree import Tree
 from guerdon.advantages._whiten import Whiten
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "PerPart",
     "Remax",
     "Returns",
+    "Tree",
     "Whiten",
     "gae",
     "td_lambda_returns",

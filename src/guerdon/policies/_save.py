@@ -38,8 +38,8 @@ def save(policy: CausalLM, folder: Path, merged: bool, card: dict[str, Any]) -> 
     return folder
 
 
-def readme(title: str, facts: Mapping[str, Any]) -> str:
-    """A model card.
+def readme(title: str, facts: Mapping[str, Any], library: str = "transformers", task: str | None = "text-generation") -> str:
+    """A model card, whose head says which library loads it and (``task``) what it is for.
 
     >>> print(readme("run", {"base_model": "org/base", "plan_hash": "ab12", "metrics": {"reward": 0.25}}))
     ---
@@ -63,7 +63,7 @@ def readme(title: str, facts: Mapping[str, Any]) -> str:
     <BLANKLINE>
     """
     base = facts.get("base_model")
-    out = ["---", "library_name: transformers", "pipeline_tag: text-generation"]
+    out = ["---", f"library_name: {library}", *([f"pipeline_tag: {task}"] if task else [])]
     if re.fullmatch(r"[\w-][\w.-]*(/[\w.-]+)?", str(base)):  # a name on the hub
         out += [f"base_model: {base}"]
     out += ["tags: [guerdon]", "---", "", f"# {plain(title)}", "", f"Trained with guerdon from `{plain(base)}`.", ""]

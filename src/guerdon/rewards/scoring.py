@@ -107,19 +107,22 @@ class Scorer:
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
-            future, rollout = job
-            if not future.set_running_or_notify_cancel():
-                self._done()
-                continue
-            try:
-                self._check_open()
-                found = self._score(rollout)
-            except BaseException as e:  # noqa: BLE001  raised where the result is awaited
-                self._done()
-                future.set_exception(e)
-            else:
-                self._done()  # before anyone who waits hears of it
-                future.set_result(found)
+            self._do(*job)
+            del job  # whoever waits for the next one must not hold a draw of pictures
+
+    def _do(self, future: Future[RewardOutput], rollout: Rollout) -> None:
+        if not future.set_running_or_notify_cancel():
+            self._done()
+            return
+        try:
+            self._check_open()
+            found = self._score(rollout)
+        except BaseException as e:  # noqa: BLE001  raised where the result is awaited
+            self._done()
+            future.set_exception(e)
+        else:
+            self._done()  # before anyone who waits hears of it
+            future.set_result(found)
 
     def _done(self) -> None:
         with self._lock:

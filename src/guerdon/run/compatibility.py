@@ -134,6 +134,9 @@ def check_run(run: Run) -> None:
         if learner := next((trained[id(p)] for m in modules_in(value) for p in m.parameters() if id(p) in trained), None):
             raise PlanError(f"{place} is the network that learner {learner!r} trains; "
                             "what a reward is judged by must not move with it: name another")  # fmt: skip
+    for learner in run.learners.values():
+        if hasattr(learner, "check_run"):
+            learner.check_run(run)
     owner: dict[int, str] = {}
     for name, learner in run.learners.items():
         for parameter in getattr(learner, "parameters", ()):

@@ -179,7 +179,9 @@ def _members_of(folder: Path) -> list[Network]:
 
 
 def _rows(sampler: Any) -> int:
-    per_context = getattr(sampler, "n", 1) if not getattr(sampler, "columns", ()) else len(sampler.columns)
+    sampler = getattr(sampler, "sampler", sampler)  # one that is moved, samplers.SlidingWindow
+    columns = getattr(sampler, "columns", ())
+    per_context = len(columns) if columns else getattr(sampler, "rows", getattr(sampler, "n", 1))
     return int(getattr(sampler, "contexts", 8)) * int(per_context)
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from guerdon.core import Batch, Items, Rollout, Streams
+from guerdon.core import Batch, Items, RewardOutput, Rollout, Streams
 from guerdon.core.world import Slot, Start
 from guerdon.run.episodes import is_control, steps_before, with_returns
 from guerdon.run.frames import SHOWN, write_frames
 from guerdon.run.live import Run, in_parts, opened
 from guerdon.run.metrics import reward_metrics, rollout_metrics, show_samples
+from guerdon.run.pictures import SHOWN as SHOWN_PICTURES
+from guerdon.run.pictures import measured, write_pictures
 from guerdon.run.sources.control import Episodes, Fragments
 
 
@@ -41,10 +43,13 @@ def evaluate(run: Run) -> tuple[dict[str, float], list[dict[str, Any]]]:
             metrics["reward/version"] = float(run.reward_version)
         if is_control(rollout):
             metrics["env/steps"] = steps_before(run.history)
+        metrics |= measured(run.measures, rollout)
     film(run, rollout, metrics)
+    pictures = depict(run, rollout, metrics, proxy, held_out)
     scored = proxy if proxy is not None else held_out
     batch = Batch.of(rollout, None if scored is None else with_returns(rollout, scored))
-    return metrics, show_samples(batch, spec.show, None if held_out is None else with_returns(rollout, held_out))
+    others = None if held_out is None else with_returns(rollout, held_out)
+    return metrics, show_samples(batch, spec.show, others, pictures)
 
 
 def questions(run: Run, streams: Streams) -> tuple[Items, dict[str, Any]]:
@@ -66,13 +71,36 @@ def film(run: Run, rollout: Rollout, metrics: dict[str, float]) -> None:
     shown = run.plan.evaluation.show if run.plan.evaluation is not None else 0
     if run.folder is None or not shown or not is_control(rollout):
         return
-    best = not run.evaluations or score_of(metrics) > max(score_of(e["metrics"]) for e in run.evaluations)
-    before = best_step(run)
-    keep = [e["step"] for e in run.evaluations[:1]] + ([] if best or before is None else [before])
+    best, keep = standing(run, metrics)
     with run.phase("frames"):
         strips = write_frames(run.folder, run.step, rollout, keep, min(shown, SHOWN))
     if strips:
         run.events.write("frames", run.step, best=best, strips=strips)
+
+
+def depict(
+    run: Run, rollout: Rollout, metrics: dict[str, float], proxy: RewardOutput | None, held_out: RewardOutput | None
+) -> str:
+    """A grid of the first samples, where they are pictures; its file. Those of the first, the best and this evaluation stay."""
+    shown = run.plan.evaluation.show if run.plan.evaluation is not None else 0
+    if run.folder is None or not shown:
+        return ""
+    best, keep = standing(run, metrics)
+    with run.phase("frames"):
+        entry = write_pictures(
+            run.folder, run.step, rollout, proxy=proxy, held_out=held_out, keep=keep, shown=min(shown, SHOWN_PICTURES)
+        )
+    if entry is None:
+        return ""
+    run.events.write("pictures", run.step, best=best, **entry)
+    return str(entry.get("file", ""))
+
+
+def standing(run: Run, metrics: dict[str, float]) -> tuple[bool, list[int]]:
+    """Whether these figures are the best so far, and the evaluations whose pictures stay besides: the first and the best."""
+    best = not run.evaluations or score_of(metrics) > max(score_of(e["metrics"]) for e in run.evaluations)
+    before = best_step(run)
+    return best, [e["step"] for e in run.evaluations[:1]] + ([] if best or before is None else [before])
 
 
 def score_of(metrics: dict[str, float]) -> float:

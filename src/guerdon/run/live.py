@@ -18,6 +18,7 @@ from guerdon.core.protocols import Pending, Stateful
 from guerdon.core.reward import Scope
 from guerdon.core.stepper import Walk
 from guerdon.run.events import EventLog, Sink, read_events
+from guerdon.run.pictures import opened_measures
 from guerdon.run.plan import Plan, dims_of
 from guerdon.run.reward_learner import RewardLearner, RewardTrainer
 from guerdon.run.reward_tree import Builder, device_of, find, identities
@@ -114,6 +115,7 @@ class Run:
         self.reward = None if plan.reward is None else as_reward(build(plan.reward))
         given = plan.evaluation.reward if plan.evaluation is not None else None
         self.held_out = None if given is None else as_reward(build(given))
+        self.measures = opened_measures(plan.evaluation)
         self.identities = {"reward": identities(self.reward), "evaluation.reward": identities(self.held_out)}
         self.learners = {n: self._learner(build(spec)) for n, spec in plan.learners.items()}
         self.transform_states = [t.init() for t in plan.transforms]

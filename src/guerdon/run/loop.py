@@ -30,6 +30,7 @@ def loop(run: Run) -> str:
             if hasattr(role, "tell"):
                 role.tell(batch if role is run.source else run.step)
         stop_if_failing(run, batch)
+        del batch  # the next draw and evaluations need its room
         if plan.evaluation and (run.step % plan.evaluation.every == 0 or run.step == plan.steps):
             assess(run)
         reason = should_stop(run)

@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 
 from guerdon.audit.measures import distinct_n
+from guerdon.audit.pictures import told
 from guerdon.core import Batch, RewardOutput, Rollout, by_group, returns
 from guerdon.core.stats import differing_groups
 from guerdon.run.episodes import environment_steps, episode_metrics, is_control, of_slots, only_dense, steps_before, with_returns
+from guerdon.run.pictures import SHOWN
 
 
 def masked_mean(x: Tensor, mask: Tensor) -> float:
@@ -37,12 +39,16 @@ def rollout_metrics(rollout: Rollout, reference: Tensor | None, first: Mapping[s
 
     Distinct n-grams are counted among as many tokens as at ``first`` (half of what it had, so that answers may shorten), and
     over one answer to each context where there are many: that the answers to one question agree is no loss.
+
+    The length of a denoised row is the number of its chosen steps (those with noise); it has no end of its own to tell of. Its
+    KL is told in nats per sample whether log-probs were summed or averaged over dimensions, and once more by step and dimension
+    (``kl_dim``), which compares between sizes.
     """
     mask = rollout.mask
     control = is_control(rollout)
-    out = episode_metrics(rollout) if control else {
-        "length": float(mask.sum(1).double().mean()), "terminal": float(rollout.terminal.double().mean())
-    }  # fmt: skip
+    out = episode_metrics(rollout) if control else {"length": float(mask.sum(1).double().mean())}
+    if not control and not is_denoised(rollout):
+        out["terminal"] = float(rollout.terminal.double().mean())
     if rollout.states is None and rollout.actions.dim() == 2 and not rollout.actions.is_floating_point():  # the actions tell all
         chosen = one_of_each(rollout.group)
         rows = [a[m].tolist() for a, m in zip(rollout.actions[chosen].cpu(), mask[chosen].cpu(), strict=True)]
@@ -50,15 +56,33 @@ def rollout_metrics(rollout: Rollout, reference: Tensor | None, first: Mapping[s
         out |= {f"distinct_{n}": distinct_n(rows, n, tokens) for n in (1, 2)} | {"distinct_tokens": float(tokens)}
     if control and any(b.temperature == 0 for b in rollout.behaviour):
         return out  # the likeliest actions are no sample: neither KL nor entropy can be had from them
+    # Sampled estimates. The surprise of a density may be negative, and is no share of a start.
+    density = rollout.actions.is_floating_point() and rollout.actions.dim() > 2
+    summed = 1.0 if control or not density else of_sums(rollout)
     if reference is not None and rollout.logp is not None:
-        ratio = torch.where(mask, rollout.logp - reference, torch.zeros_like(reference)).double()
+        ratio = torch.where(mask, rollout.logp - reference, torch.zeros_like(reference)).double() * summed
         out["kl"] = float(ratio.sum(1).mean())  # unbiased for samples of the policy itself
-        out["kl_step"] = masked_mean(ratio, mask)
+        wide = density and not control  # a nat by step is much for one choice, and nothing for a picture of them
+        out["kl_dim" if wide else "kl_step"] = masked_mean(ratio, mask) / (dimensions(rollout) if wide else 1)
     if rollout.logp is not None:
-        # Sampled estimate: the mean surprise of what was drawn. That of a density may be negative, and is no share of a start.
-        density = control and rollout.actions.is_floating_point()
-        out["differential_entropy" if density else "entropy"] = -masked_mean(rollout.logp, mask)
+        out["differential_entropy" if density else "entropy"] = -masked_mean(rollout.logp.double() * summed, mask)
     return out
+
+
+def is_denoised(rollout: Rollout) -> bool:
+    """Whether the rows went from noise to data, level by level."""
+    return "level" in rollout.trace
+
+
+def dimensions(rollout: Rollout) -> int:
+    """Numbers that one step chooses."""
+    return max(1, rollout.actions[0, 0].numel()) if rollout.mask.numel() else 1
+
+
+def of_sums(rollout: Rollout) -> Tensor:
+    """[B, 1] what turns recorded log-probs into those of all dimensions together: their number where they were averaged."""
+    averaged = torch.tensor([b.dims == "mean" for b in rollout.behaviour], device=rollout.mask.device)[rollout.actor]
+    return torch.where(averaged, float(dimensions(rollout)), 1.0).double()[:, None]
 
 
 def one_of_each(group: Tensor, many: int = 8) -> Tensor:
@@ -99,8 +123,15 @@ def draw_metrics(batch: Batch, history: Sequence[Mapping[str, float]] = ()) -> d
     return out
 
 
-def show_samples(batch: Batch, n: int, held_out: RewardOutput | None = None) -> list[dict[str, Any]]:
-    """Up to ``n`` rows, one from each group first, as plain data."""
+def show_samples(batch: Batch, n: int, held_out: RewardOutput | None = None, pictures: str = "") -> list[dict[str, Any]]:
+    """Up to ``n`` rows, one from each group first, as plain data; of pictures, what they are and where they are shown.
+
+    Args:
+        batch: Scored.
+        n: Rows.
+        held_out: Held-out reward of the same rows.
+        pictures: File with a grid of the first rows, where there is one.
+    """
     group, _ = by_group(batch.rollout.group)
     seen: dict[int, int] = {}
     order = []
@@ -109,16 +140,19 @@ def show_samples(batch: Batch, n: int, held_out: RewardOutput | None = None) -> 
         order.append((seen[g], k))
     rows = [k for _, k in sorted(order)[:n]]
     raw = with_returns(batch.rollout, batch.raw)
+    outputs = [shown(batch.rollout.outputs[k]) for k in rows]
+    if pictures:
+        outputs = [f"{o} (number {k + 1} in {pictures})" if k < SHOWN else o for k, o in zip(rows, outputs, strict=True)]
     return [{
-        "context": shown(batch.rollout.contexts[k]), "output": shown(batch.rollout.outputs[k]), "ok": bool(raw.ok[k]),
+        "context": shown(batch.rollout.contexts[k]), "output": output, "ok": bool(raw.ok[k]),
         "reward": float(raw.total[k]) if raw.ok[k] else None, "reason": raw.reason[k],
         "held_out": float(held_out.total[k]) if held_out is not None and held_out.ok[k] else None,
         "parts": {p: float(v[k].sum()) for p, v in raw.parts.items()},
-    } for k in rows]  # fmt: skip
+    } for k, output in zip(rows, outputs, strict=True)]  # fmt: skip
 
 
 def shown(value: Any) -> str:
-    """What a reader sees of a context or an output."""
+    """What a reader sees of a context or an output: text as it is, pictures and large tensors in a few words."""
     if isinstance(value, list) and value and isinstance(value[0], dict):
         return "\n".join(f"{m.get('role', '')}: {m.get('content', '')}" for m in value)
-    return value if isinstance(value, str) else str(value.tolist() if isinstance(value, Tensor) else value)
+    return told(value)

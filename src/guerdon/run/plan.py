@@ -43,6 +43,9 @@ class Evaluation:
         for m in self.measures:
             if isinstance(m, type) or not (callable(m) or callable(getattr(m, "open", None))):
                 raise PlanError(f"evaluation.measures: expected measures such as audit.Vendi(), got {m!r}")
+        named = [type(m).__name__ for m in self.measures if callable(getattr(m, "open", None))]
+        if twice := next((n for n in named if named.count(n) > 1), ""):
+            raise PlanError(f"evaluation.measures: two {twice} would give figures of the same names")
 
 
 @dataclass(frozen=True)

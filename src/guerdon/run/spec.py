@@ -7,6 +7,7 @@ Nothing else is ever imported, so a plan from a stranger runs no code of theirs 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import importlib
 import inspect
@@ -16,10 +17,13 @@ import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NoReturn, get_args, get_origin
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn, get_args, get_origin
 
 from guerdon.core.errors import PlanError, nearest
 from guerdon.core.reward import Scope
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 ROOMS = (
     "policies",
@@ -141,10 +145,12 @@ def _changed(value: Any, f: dataclasses.Field[Any]) -> bool:
 
 def _describe(value: Any) -> str:
     """What a live Python object is, with a digest of its source or weights, so that a plan's hash still means something."""
-    from torch import nn
+    from torch import Tensor, nn
 
     digest = hashlib.sha256()
-    if isinstance(value, nn.Module):
+    if isinstance(value, Tensor) and not isinstance(value, nn.Parameter):
+        digest.update(f"{value.dtype} {tuple(value.shape)}".encode() + _bytes(value))
+    elif isinstance(value, nn.Module):
         for name, p in value.named_parameters():
             digest.update(name.encode() + p.detach().cpu().float().numpy().tobytes())
     else:
@@ -152,12 +158,26 @@ def _describe(value: Any) -> str:
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
             fields = {f.name: to_tree(getattr(value, f.name)) for f in dataclasses.fields(value)}
             digest.update(json.dumps(fields, sort_keys=True).encode())  # two of one class differ by their fields
-        try:
-            digest.update(inspect.getsource(value if inspect.isroutine(value) else type(value)).encode())
-        except (OSError, TypeError):
-            digest.update(repr(type(value)).encode())
+        code: Any = value if inspect.isroutine(value) else type(value)
+        digest.update(_source(code))
     name = getattr(value, "__qualname__", type(value).__qualname__)
     return f"{getattr(value, '__module__', '?')}:{name}@{digest.hexdigest()[:12]}"
+
+
+def _bytes(x: Tensor) -> bytes:
+    """What a tensor holds, in any number format."""
+    import torch
+
+    return bytes(x.detach().cpu().contiguous().view(torch.uint8).numpy()) if x.dim() else repr(x.item()).encode()
+
+
+@functools.lru_cache(maxsize=512)
+def _source(kind: Any) -> bytes:
+    """The code of a class or function: reading it takes a tenth of a second, and plans are hashed again and again."""
+    try:
+        return inspect.getsource(kind).encode()
+    except (OSError, TypeError):
+        return repr(kind if isinstance(kind, type) else type(kind)).encode()
 
 
 def tree_hash(tree: Any) -> str:

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
-
 from guerdon.core import Items, PlanError, RewardOutput, Rollout
 from guerdon.core.protocols import Draw
+from guerdon.samplers._parts import in_chunks
 
 
 @dataclass(frozen=True)
@@ -44,12 +43,4 @@ def sample_and_score(
     draw: Draw, items: Items, n: int, controls: Mapping[str, Any], chunk: int | None
 ) -> tuple[Rollout, RewardOutput]:
     """Rollouts of all items with their rewards; chunks are scored in the background where the reward's scope allows."""
-    parts = [items[i] for i in torch.arange(len(items)).split(chunk or len(items))]
-    if draw.scope == "batch":
-        rollout = Rollout.cat([draw.sample(p, n, **controls) for p in parts])
-        return rollout, draw.score(rollout).result()
-    rollouts, pending = [], []
-    for part in parts:
-        rollouts.append(draw.sample(part, n, **controls))
-        pending.append(draw.score(rollouts[-1]))
-    return Rollout.cat(rollouts), RewardOutput.cat([p.result() for p in pending])
+    return in_chunks(draw, items, chunk, lambda part: draw.sample(part, n, **controls))

@@ -73,6 +73,8 @@ def example_advantages() -> dict[str, Advantage]:
         "RLOO": a.RLOO(),
         "Remax": a.Remax(),
         "Returns": a.Returns(gamma=0.9),
+        "Tree": a.Tree(),
+        "Tree.siblings": a.Tree("siblings", std=False),
         "Whiten": a.Whiten(a.GAE(gamma=0.9)),
     }
 

@@ -55,24 +55,29 @@ class TinyText(Policy):
     def sample(self, items: Items, n: int = 1, *, streams: Streams, max_tokens: int = 6, temperature: float = 1.0) -> Rollout:  # type: ignore[override]
         rows, uid = items.repeat(n), streams.samples(items.uid, n)
         uniform = streams("token", uid).uniform(max_tokens)
-        ids, logps, masks, ended = [], [], [], []
-        for k, prompt in enumerate(rows.contexts):
-            row, logp = list(prompt), [0.0] * len(prompt)
-            for t in range(max_tokens):
-                before = torch.tensor([-1, -1, *row][-2:])
-                lp = (self.net(self._features(before)) / temperature).log_softmax(-1)
-                token = int(torch.searchsorted(lp.exp().cumsum(0), uniform[k, t]).clamp(max=self.vocab - 1))
-                row.append(token)
-                logp.append(float(lp[token]))
-                if token == 0:
-                    break
-            ids.append(torch.tensor(row))
-            logps.append(torch.tensor(logp, dtype=torch.double))
-            masks.append(torch.arange(len(row)) >= len(prompt))
-            ended.append(row[-1] == 0)
+        prompt = torch.tensor([len(c) for c in rows.contexts])
+        ids = torch.full((len(uid), int(prompt.max()) + max_tokens + 2), -1)  # two places before the first, for what is not there
+        logp, chosen = torch.zeros(ids.shape, dtype=torch.double), torch.zeros(ids.shape, dtype=torch.bool)
+        for k, context in enumerate(rows.contexts):
+            ids[k, 2 : 2 + len(context)] = torch.tensor(context, dtype=torch.long)
+        going = torch.arange(len(uid))
+        for t in range(max_tokens):
+            place = 2 + prompt[going] + t
+            before = torch.stack([ids[going, place - 2], ids[going, place - 1]], 1)
+            lp = (self.net(self._features(before)) / temperature).log_softmax(-1)
+            token = torch.searchsorted(lp.exp().cumsum(1), uniform[going, t, None]).clamp(max=self.vocab - 1)
+            ids[going, place], chosen[going, place] = token[:, 0], True
+            logp[going, place] = lp.gather(1, token)[:, 0]
+            going = going[token[:, 0] != 0]
+            if not len(going):
+                break
+        ends = (torch.arange(ids.shape[1]) * (ids >= 0)).max(1).values + 1
+        ids, logp, chosen = (x[:, 2 : int(ends.max())] for x in (ids, logp, chosen))
+        last = ids.gather(1, ends[:, None] - 3)[:, 0]
+        ids = ids.clamp(min=0)
         return Rollout(
-            contexts=rows.contexts, outputs=[i[m].tolist() for i, m in zip(ids, masks, strict=True)], actions=pad(ids)[0],
-            mask=pad(masks)[0], group=items.uid.repeat_interleave(n), uid=uid, logp=pad(logps)[0], terminal=torch.tensor(ended),
+            contexts=rows.contexts, outputs=[i[m].tolist() for i, m in zip(ids, chosen, strict=True)], actions=ids, mask=chosen,
+            group=items.uid.repeat_interleave(n), uid=uid, logp=logp, terminal=last == 0,
             behaviour=(Behaviour("tiny-text", self.version, temperature, dtype="float64"),), info=rows.info,
         ).check()  # fmt: skip
 
@@ -138,8 +143,8 @@ def example_policies() -> dict[str, tuple[Policy, Items]]:
     """name -> (a tiny policy, items to sample from); every contract test iterates over them.
 
     >>> sorted(example_policies())
-    ['control-categorical', 'control-gaussian', 'control-pixels', 'control-recurrent', 'control-tanh', 'diffusion',
-     'diffusion-ddpm', 'flow', 'gaussian-chain', 'tiny-text']
+    ['consistency', 'control-categorical', 'control-gaussian', 'control-pixels', 'control-recurrent', 'control-tanh', 'diffusion',
+     'diffusion-ddpm', 'flow', 'gaussian-chain', 'masked-diffusion', 'masked-diffusion-infilling', 'tiny-text']
     """
     from guerdon.policies import CNN, GRU, MLP, Control, TanhGaussian
     from guerdon.worlds import GridWorld

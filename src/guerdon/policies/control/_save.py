@@ -13,14 +13,13 @@ from guerdon.core.errors import ModelError, PlanError
 from guerdon.core.files import replacing_folder
 from guerdon.core.hub import line_of, reading
 from guerdon.core.world import Box, Space, Spaces, WorldSpec
+from guerdon.policies._plain import FORMAT, from_plain, read_config, to_plain
 from guerdon.policies._save import readme
 from guerdon.policies.control._bodies import BodySpec
-from guerdon.policies.control._plain import from_plain, to_plain
 
 if TYPE_CHECKING:
     from guerdon.policies.control.policy import Control
 
-_FORMAT = 1
 _NEEDED = ["config.json", "*.safetensors", "*.zip", "*.pkl", "*.json"]  # pickles only to see that they are there
 
 
@@ -33,7 +32,7 @@ def save(policy: Control, folder: Path, card: Mapping[str, Any]) -> Path:
     body, head = policy.spec if policy.spec is not None else (None, None)
     config = {
         "guerdon": "control",
-        "format": _FORMAT,
+        "format": FORMAT,
         "observation": to_plain(policy.observation),
         "action": to_plain(policy.action),
         "body": to_plain(body),
@@ -42,13 +41,12 @@ def save(policy: Control, folder: Path, card: Mapping[str, Any]) -> Path:
         "dtype": str(policy.dtype).removeprefix("torch."),
         "world": None if isinstance(policy.world, Spaces) else str(policy.world),  # for readers
     }
-    front = ["---", "library_name: guerdon", "pipeline_tag: reinforcement-learning", "tags: [guerdon]", "---", ""]
     facts = {"base_model": policy.source or "random weights", "world": config["world"], **card}
-    about = readme(folder.name, {k: v for k, v in facts.items() if v is not None}).split("---\n", 2)[2]
+    about = readme(folder.name, {k: v for k, v in facts.items() if v is not None}, "guerdon", "reinforcement-learning")
     with replacing_folder(folder) as new:
         save_file({k: v.detach().cpu().contiguous() for k, v in policy.state_dict().items()}, new / "model.safetensors")
         (new / "config.json").write_text(json.dumps(config, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-        (new / "README.md").write_text("\n".join(front) + about, encoding="utf-8")
+        (new / "README.md").write_text(about, encoding="utf-8")
     return folder
 
 
@@ -87,14 +85,11 @@ def load_folder(
 
     from guerdon.policies.control.policy import Control
 
-    config = _config(folder / "config.json", name)
-    if config.get("format") != _FORMAT:
-        raise ModelError(f"{name}: config.json has format {config.get('format')!r}, expected {_FORMAT}")
-    number = config.get("dtype")
-    if number not in ("float32", "float64"):
-        raise ModelError(f"{name}: config.json: dtype is {number!r}, expected float32 or float64")
+    config = read_config(folder, name, "control", "a Control policy")
+    number = config["dtype"]
     body, head, observation, action = (
-        from_plain(config.get(k), f"{name}: config.json: {k}") for k in ("body", "head", "observation", "action")
+        from_plain(config.get(k), f"{name}: config.json: {k}", "a body, head or space")
+        for k in ("body", "head", "observation", "action")
     )
     if body is None or head is None:
         raise ModelError(f"{name}: was saved with modules of its own, which config.json cannot describe; build the policy and "
@@ -144,16 +139,6 @@ def _is_ours(path: Path) -> bool:
         return '"guerdon"' in path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         return False
-
-
-def _config(path: Path, name: str) -> dict[str, Any]:
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as e:
-        raise ModelError(f"{name}: config.json cannot be read: {line_of(e)}") from None
-    if not isinstance(config, dict) or config.get("guerdon") != "control":
-        raise ModelError(f"{name}: config.json is not that of a Control policy")
-    return config
 
 
 def _from_hub(name: str) -> Path:

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from guerdon.core.errors import DataError, ModelError, PlanError
+from guerdon.core.errors import ModelError, PlanError
+from guerdon.policies._load import LoRA
+from guerdon.policies.denoising._diffusers_hosted import Hosted
 from guerdon.policies.denoising._diffusers_latents import Pictures, Prompts
+from guerdon.policies.denoising._diffusers_lora import merged
 from guerdon.policies.denoising._diffusers_network import ClassLabels, UNetOfDiffusers, shape_of
-from guerdon.policies.denoising._diffusers_noise import Chain, chain_of
+from guerdon.policies.denoising._diffusers_noise import Chain, chain_of, settings
 from guerdon.policies.denoising._kernels import Kernel
 from guerdon.policies.denoising.diffusion import Diffusion
 
 _STEPS = 50
 _GUIDANCE = 7.5  # of StableDiffusionPipeline
-_AT_ONCE = 1 << 20  # numbers of pictures that are decoded together
 
 
-class Hosted(Diffusion):
+class HostedDiffusion(Hosted, Diffusion):
     """A diffusion model whose network, scheduler and autoencoder are those of diffusers; it is saved as their pipeline.
 
     Args:
@@ -43,30 +42,23 @@ class Hosted(Diffusion):
         self.pictures, self.scheduler = pictures, scheduler
         self.pipeline = pipeline or (own if pictures is None else "StableDiffusionPipeline")
 
-    def decoded(self, state: Tensor) -> Tensor:
-        """[N, C, H, W] pictures; of latents, as the autoencoder draws them."""
+    def hosted(self) -> Any:
+        """Its own modules as a live pipeline."""
+        import diffusers
+
+        unet = merged(self.network.model)
+        cls, kind, config = getattr(diffusers, self.pipeline), type(self.scheduler), settings(self.scheduler)
         if self.pictures is None:
-            return state
-        size = state[0].numel() * self.pictures.factor**2 if len(state) else 1
-        return torch.cat([self.pictures.decode(part) for part in state.split(max(1, _AT_ONCE // size))])
-
-    def encoded(self, outputs: Sequence[Any] | Tensor) -> Tensor:
-        """[N, *shape] final states of given pictures."""
-        if self.pictures is None:
-            return super().encoded(outputs)
-        _, height, width = self.shape
-        expected = (self.pictures.channels, height * self.pictures.factor, width * self.pictures.factor)
-        for k, x in enumerate(outputs):
-            if not isinstance(x, Tensor) or tuple(x.shape) != expected or not bool(torch.isfinite(x).all()):
-                found = f"of shape {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
-                raise DataError(f"item {k}: expected a picture, a finite tensor of shape {expected}, got {found}")
-        return self.pictures.encode(torch.stack(list(outputs)))
-
-    def save(self, folder: str | Path, *, card: Mapping[str, Any] | None = None) -> Path:
-        """A folder that the pipelines of diffusers load, with a model card; ``from_pretrained`` reads it back, bit for bit."""
-        from guerdon.policies.denoising._diffusers_save import save
-
-        return save(self, Path(folder), dict(card or {}))
+            if self.pipeline == "DDIMPipeline" and kind is not diffusers.DDIMScheduler:
+                kind, config = diffusers.DDIMScheduler, dict(self.schedule.config)  # type: ignore[attr-defined]
+            return cls(unet=unet, scheduler=kind(**config))
+        assert isinstance(self.condition, Prompts)
+        # the pipeline would set these two itself, with a warning
+        config |= {k: v for k, v in (("steps_offset", 1), ("clip_sample", False)) if k in config}
+        return cls(
+            unet=unet, scheduler=kind(**config), vae=self.pictures.vae.module, text_encoder=self.condition.encoder.module,
+            tokenizer=self.condition.tokenizer, safety_checker=None, feature_extractor=None, requires_safety_checker=False,
+        )  # fmt: skip
 
 
 def wrap(
@@ -80,9 +72,10 @@ def wrap(
     steps: int | None = None,
     guidance: float | None = None,
     null_label: int | None = None,
+    lora: int | LoRA | None = None,
     pipeline: str | None = None,
     name: str | None = None,
-) -> Hosted:
+) -> HostedDiffusion:
     """What ``Diffusion.from_parts`` does."""
     name = name or type(unet).__name__
     kind = type(unet).__name__
@@ -103,10 +96,13 @@ def wrap(
         condition = ClassLabels(int(classes), null_label)
     if null_label is not None and not isinstance(condition, ClassLabels):
         raise PlanError(f"{name}: null_label is for networks with class labels")
-    policy = Hosted(
-        UNetOfDiffusers(unet, chain.noise.finest), condition, None if vae is None else Pictures(vae), scheduler=scheduler,
-        chain=chain, pipeline=pipeline, shape=shape, kernel=kernel or chain.kernel, steps=steps or min(_STEPS, chain.noise.finest),
+    finest = chain.noise.finest
+    policy = HostedDiffusion(
+        UNetOfDiffusers(unet, finest), condition, None if vae is None else Pictures(vae), scheduler=scheduler,
+        chain=chain, pipeline=pipeline, shape=shape, kernel=kernel or chain.kernel, steps=steps or min(_STEPS, finest),
         guidance=guidance if guidance is not None else _GUIDANCE if prompted else 1.0,
     )  # fmt: skip
+    if lora is not None:
+        policy.adapt(lora)
     policy.source = name
     return policy

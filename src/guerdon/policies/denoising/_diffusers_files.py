@@ -10,21 +10,34 @@ from pathlib import Path
 from typing import Any
 
 from guerdon.core.errors import ModelError, nearest
-from guerdon.core.hub import reading
+from guerdon.core.hub import quiet, reading
 
-_NEEDED = ["model_index.json", "config.json", "scheduler_config.json", "*.safetensors", "*/*.json", "*/*.safetensors", "*/*.txt"]
+_NEEDED = ["model_index.json", "config.json", "guerdon.json", "*.safetensors", "*/*.json", "*/*.safetensors", "*/*.txt"]
 _NOT_NEEDED = ["*.fp16.*", "*.non_ema.*", "*.bin", "*.ckpt", "safety_checker/*", "*.py"]
 _PICKLED = (".bin", ".ckpt", ".pt", ".pth", ".pkl", ".pickle")
-_UNET = {"unet": ("UNet2DModel",)}
-_TEXT = {
+_CLIP = ("CLIPTokenizer", "CLIPTokenizerFast")
+_UNET: dict[str, tuple[str, ...]] = {"unet": ("UNet2DModel",)}
+_TEXT: dict[str, tuple[str, ...]] = {
     "unet": ("UNet2DConditionModel",),
     "vae": ("AutoencoderKL",),
     "text_encoder": ("CLIPTextModel",),
-    "tokenizer": ("CLIPTokenizer", "CLIPTokenizerFast"),
+    "tokenizer": _CLIP,
 }
+_FLOW: dict[str, tuple[str, ...]] = {
+    "transformer": ("SD3Transformer2DModel",),
+    "vae": ("AutoencoderKL",),
+    "text_encoder": ("CLIPTextModelWithProjection",),
+    "text_encoder_2": ("CLIPTextModelWithProjection",),
+    "text_encoder_3": ("T5EncoderModel",),
+    "tokenizer": _CLIP,
+    "tokenizer_2": _CLIP,
+    "tokenizer_3": ("T5Tokenizer", "T5TokenizerFast"),
+}
+OPTIONAL = ("text_encoder_3", "tokenizer_3")
 PIPELINES: dict[str, dict[str, tuple[str, ...]]] = {  # class -> part -> classes that are read; schedulers are checked elsewhere
     "DDIMPipeline": _UNET,
     "DDPMPipeline": _UNET,
+    "StableDiffusion3Pipeline": _FLOW,
     "StableDiffusionPipeline": _TEXT,
 }
 UNREAD = ("feature_extractor", "image_encoder", "requires_safety_checker", "safety_checker")  # not needed to train and to sample
@@ -56,8 +69,8 @@ def find(name: str) -> Path:
     if folder.is_dir():
         return folder
     if folder.exists():
-        pickled = folder.suffix in _PICKLED
-        raise ModelError(f"{name}: is one file{' of pickled weights, which can run code when loaded' if pickled else ''}; expected a "
+        kind = " of pickled weights, which can run code when loaded" if folder.suffix in _PICKLED else ""
+        raise ModelError(f"{name}: is one file{kind}; expected a "
                          "folder with model_index.json, or with config.json and *.safetensors")  # fmt: skip
     if name.startswith((".", "/", "~")) or name.count("/") != 1:
         raise ModelError(f"{name}: no such folder")
@@ -67,6 +80,14 @@ def find(name: str) -> Path:
         raise ModelError(f"{name}: no such folder (names on the hub need: pip install 'guerdon[pictures]')") from None
     with reading(name):
         return Path(snapshot_download(name, allow_patterns=_NEEDED, ignore_patterns=_NOT_NEEDED))
+
+
+def is_ours(folder: Path) -> bool:
+    """Whether guerdon wrote the folder for a network of its own."""
+    try:
+        return '"guerdon"' in (folder / "config.json").read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return False
 
 
 def look(folder: Path, name: str) -> Found:
@@ -79,7 +100,9 @@ def look(folder: Path, name: str) -> Found:
         return _pipeline(folder, name)
     config = read_json(folder / "config.json", name)
     if (kind := config.get("_class_name")) != "UNet2DModel":
-        raise ModelError(f"{name}: config.json: _class_name is {kind!r}, expected 'UNet2DModel', or a pipeline's folder with model_index.json")
+        raise ModelError(
+            f"{name}: config.json: _class_name is {kind!r}, expected 'UNet2DModel', or a pipeline's folder with model_index.json"
+        )
     check_weights(folder, name)
     return Found(folder, None, {"unet": "UNet2DModel"})
 
@@ -91,7 +114,7 @@ def _pipeline(folder: Path, name: str) -> Found:
         raise ModelError(f"{name}: model_index.json: pipeline {kind!r} is not read; {nearest(str(kind), PIPELINES)}")
     expected, parts = PIPELINES[kind], {}
     for part, entry in index.items():
-        if part.startswith("_") or part in UNREAD:
+        if part.startswith("_") or part in UNREAD or (part in OPTIONAL and entry == [None, None]):
             continue
         library, cls = entry if isinstance(entry, list) and len(entry) == 2 else (None, None)
         if part == "scheduler":
@@ -105,11 +128,13 @@ def _pipeline(folder: Path, name: str) -> Found:
                              "diffusers or transformers; other code is not loaded")  # fmt: skip
         parts[part] = cls
     for part in (*expected, "scheduler"):
+        if part in OPTIONAL and part not in parts:
+            continue
         if part not in parts:
             raise ModelError(f"{name}: model_index.json: {kind} needs {part!r}, and it is not there")
         if not (folder / part).is_dir():
             raise ModelError(f"{name}: has no folder {part!r}, which model_index.json names")
-        if part not in ("scheduler", "tokenizer"):
+        if not part.startswith(("scheduler", "tokenizer")):
             config = read_json(folder / part / "config.json", name)
             if (cls := config.get("_class_name", parts[part])) != parts[part]:
                 raise ModelError(f"{name}: {part}/config.json is of a {cls}, and model_index.json says {parts[part]}")
@@ -123,7 +148,7 @@ def read_json(path: Path, name: str) -> dict[str, Any]:
     Raises:
         ModelError: where it is no such file.
     """
-    shown = str(path.relative_to(path.parents[1])) if path.parent.name in (*_TEXT, "scheduler") else path.name
+    shown = str(path.relative_to(path.parents[1])) if path.parent.name in (*_TEXT, *_FLOW, "scheduler") else path.name
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -148,21 +173,34 @@ def check_weights(folder: Path, name: str) -> None:
         return
     pickled = [f for f in files if f.endswith(_PICKLED)]
     found = f"only pickled weights ({pickled[0]}), which can run code when loaded" if pickled else "no weights"
-    raise ModelError(f"{name}: {folder.name if folder.name in _TEXT else 'the folder'} holds {found}; expected *.safetensors")
+    raise ModelError(
+        f"{name}: {folder.name if folder.name in (*_TEXT, *_FLOW) else 'the folder'} holds {found}; expected *.safetensors"
+    )
 
 
 @contextlib.contextmanager
 def loading(name: str) -> Iterator[None]:
-    """No progress bars and no notes of diffusers; foreign errors as one ``ModelError`` line."""
-    from diffusers.utils import logging
+    """Foreign errors as one ``ModelError`` line, and silence."""
+    with silent(), reading(name):
+        yield
 
-    bars, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
+
+@contextlib.contextmanager
+def silent() -> Iterator[None]:
+    """No progress bars and no notes of the libraries."""
+    from diffusers.utils import logging
+    from transformers.utils import logging as transformers_logging
+
+    both = (logging, transformers_logging)
+    bars, levels = logging.is_progress_bar_enabled(), [library.get_verbosity() for library in both]
     logging.disable_progress_bar()
-    logging.set_verbosity_error()
+    for library in both:
+        library.set_verbosity_error()
     try:
-        with reading(name):
+        with quiet():
             yield
     finally:
-        logging.set_verbosity(level)
+        for library, level in zip(both, levels, strict=True):
+            library.set_verbosity(level)
         if bars:
             logging.enable_progress_bar()

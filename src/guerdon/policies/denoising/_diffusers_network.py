@@ -1,4 +1,4 @@
-"""A U-Net of Hugging Face diffusers as a denoiser of the house, and its class labels as a condition."""
+"""Networks of Hugging Face diffusers as denoisers of the house, and class labels as a condition."""
 
 from __future__ import annotations
 
@@ -13,21 +13,45 @@ from guerdon.policies.denoising._conditions import Condition, Conditioner
 from guerdon.policies.denoising.networks import Denoiser
 
 
-class UNetOfDiffusers(Denoiser):
-    """``UNet2DModel`` or ``UNet2DConditionModel``; the time (timestep + 1) / N reaches it as its timestep.
+class HostedNetwork(Denoiser):
+    """A model of diffusers. It stays in ``eval()`` mode: dropout would make it another network than the one that sampled."""
 
-    It stays in ``eval()`` mode: dropout would make it another network than the one that sampled.
-    """
-
-    def __init__(self, unet: nn.Module, train_steps: int) -> None:
+    def __init__(self, model: nn.Module, train_steps: int) -> None:
         super().__init__()
-        self.unet, self.train_steps = unet, train_steps
-        self.width = int(unet.config.block_out_channels[-1])  # type: ignore[union-attr, index]
-        self.prompted = type(unet).__name__ == "UNet2DConditionModel"
+        self.model, self.train_steps = model, train_steps
         self.train(False)
 
     def train(self, mode: bool = True) -> Self:
         return super().train(False)
+
+    @property
+    def middle(self) -> nn.Module:
+        """The layer whose outputs are the features."""
+        raise NotImplementedError
+
+    def features(self, x: Tensor, time: Tensor, condition: Condition) -> Tensor:
+        """[N, width] the mean over the picture of what leaves the middle of the network."""
+        seen: list[Tensor] = []
+        hook = self.middle.register_forward_hook(lambda module, given, out: seen.append(self.pooled(out)))
+        try:
+            self(x, time, condition)
+        finally:
+            hook.remove()
+        return seen[0]
+
+    def pooled(self, out: Any) -> Tensor:
+        """[N, width] of what the middle gives."""
+        raise NotImplementedError
+
+
+class UNetOfDiffusers(HostedNetwork):
+    """``UNet2DModel`` or ``UNet2DConditionModel``; the time (timestep + 1) / N reaches it as its timestep."""
+
+    def __init__(self, unet: nn.Module, train_steps: int) -> None:
+        super().__init__(unet, train_steps)
+        config: Any = unet.config
+        self.width = int(config.block_out_channels[-1])
+        self.prompted = type(unet).__name__ == "UNet2DConditionModel"
 
     def forward(self, x: Tensor, time: Tensor, condition: Condition) -> Tensor:
         timestep = (time.double() * self.train_steps).round().long() - 1
@@ -36,19 +60,15 @@ class UNetOfDiffusers(Denoiser):
             told["encoder_hidden_states"] = condition.tokens
         elif condition.embedding is not None:
             told["class_labels"] = condition.embedding[:, 0].long().to(x.device)
-        return self.unet(x, timestep, return_dict=False, **told)[0]
+        return self.model(x, timestep, return_dict=False, **told)[0]
 
-    def features(self, x: Tensor, time: Tensor, condition: Condition) -> Tensor:
-        """[N, width] the mean over the picture of what leaves the middle of the network."""
-        middle: Any = self.unet
-        middle = middle.mid_block if middle.mid_block is not None else middle.down_blocks[-1]
-        seen: list[Tensor] = []
-        hook = middle.register_forward_hook(lambda module, given, out: seen.append(out[0] if isinstance(out, tuple) else out))
-        try:
-            self(x, time, condition)
-        finally:
-            hook.remove()
-        return seen[0].flatten(2).mean(2)
+    @property
+    def middle(self) -> nn.Module:
+        unet: Any = self.model
+        return unet.mid_block if unet.mid_block is not None else unet.down_blocks[-1]
+
+    def pooled(self, out: Any) -> Tensor:
+        return (out[0] if isinstance(out, tuple) else out).flatten(2).mean(2)
 
 
 class ClassLabels(Conditioner):
@@ -101,5 +121,5 @@ def shape_of(unet: Any, name: str) -> tuple[int, int, int]:
     for key, expected in unread.items():
         if (found := config.get(key, expected)) != expected:
             raise ModelError(f"{name}: the network's {key} is {found!r}, expected {expected!r}; "
-                             "guerdon reads UNet2DModel, and UNet2DConditionModel as StableDiffusionPipeline uses it")  # fmt: skip
+                             "guerdon reads UNet2DModel, and that of StableDiffusionPipeline")  # fmt: skip
     return (int(config.in_channels), int(height), int(width))

@@ -110,7 +110,7 @@ class SchedulerNoise:
                 fits = [k for k in range(1, n) if n % k == 0 and config.timestep_spacing != "linspace"]
                 hint = f"steps={min(fits, key=lambda k: abs(k - steps))}" if fits else "timestep_spacing='trailing'"
                 raise PlanError(f"DDIMScheduler: with timestep_spacing={config.timestep_spacing!r} its steps do not meet at "
-                                f"steps={steps} (it goes back {n // steps}, to no timestep of the chain); take {hint}")  # fmt: skip
+                                f"steps={steps} (it goes back {n // steps} timesteps); take {hint}")  # fmt: skip
         elif config.variance_type == "fixed_large" and int(told[-1]) != 0:
             raise PlanError(f"DDPMScheduler: with variance_type='fixed_large' a chain must end at timestep 0, and that of "
                             f"steps={steps} ends at {int(told[-1])}; take variance_type='fixed_small'")  # fmt: skip
@@ -145,7 +145,7 @@ def chain_of(scheduler: Any, name: str, *, clips: bool = True) -> Chain:
         kind, config = "DDIMScheduler", settings(diffusers.DDIMScheduler.from_config(config))
     if not clips:
         config |= {"clip_sample": False, "steps_offset": 1}
-    plain = {k: tuple(v) if isinstance(v, list) else v for k, v in config.items()}
+    plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in config.items()}
     _check(plain, name)
     noise = SchedulerNoise(kind, tuple(sorted(plain.items())))
     try:
@@ -156,8 +156,8 @@ def chain_of(scheduler: Any, name: str, *, clips: bool = True) -> Chain:
     if len(bar) != plain["num_train_timesteps"] or not bool((bar >= 0).all() and (bar < 1).all() and (bar.diff() < 0).all()):
         raise ModelError(f"{name}: {kind}: its betas are no noise schedule of {plain['num_train_timesteps']} timesteps")
     if float(bar[-1]) == 0 and predict == "noise":
-        raise ModelError(f"{name}: {kind}: at zero signal (rescale_betas_zero_snr) noise says nothing of the data; such a network "
-                         "has prediction_type 'v_prediction' or 'sample'")  # fmt: skip
+        raise ModelError(f"{name}: {kind}: at zero signal (rescale_betas_zero_snr) noise says nothing of the data; such a "
+                         "network has prediction_type 'v_prediction' or 'sample'")  # fmt: skip
     kernel = DDPM(_VARIANCES[plain["variance_type"]]) if kind == "DDPMScheduler" else DDIM(1.0)
     return Chain(noise, predict, kernel, float(plain["clip_sample_range"]) if plain["clip_sample"] else None)
 
@@ -183,18 +183,30 @@ def check_kind(kind: str, name: str) -> str:
     return kind
 
 
-def _check(config: dict[str, Any], name: str) -> None:
-    """What cannot be a Gaussian chain, or no chain at all."""
-    n = config["num_train_timesteps"]
+def check_length(n: Any, name: str) -> None:
+    """Whether a scheduler of so many timesteps may be made.
+
+    Raises:
+        ModelError: where it may not.
+    """
     if not isinstance(n, int) or not 1 <= n <= _LONGEST:
         raise ModelError(f"{name}: num_train_timesteps is {n!r}, expected 1 to {_LONGEST}")
+
+
+def _check(config: dict[str, Any], name: str) -> None:
+    """What cannot be a Gaussian chain, or no chain at all."""
+    check_length(config["num_train_timesteps"], name)
     if config["thresholding"]:
         raise ModelError(f"{name}: thresholding=True scales each sample by its own quantile; set it to False (clip_sample works)")
     if config["prediction_type"] not in _PREDICTS:
-        raise ModelError(f"{name}: prediction_type is {config['prediction_type']!r}; {nearest(str(config['prediction_type']), _PREDICTS)}")
+        raise ModelError(
+            f"{name}: prediction_type is {config['prediction_type']!r}; {nearest(str(config['prediction_type']), _PREDICTS)}"
+        )
     variance = config.get("variance_type", "fixed_small")
     if variance not in _VARIANCES:
-        raise ModelError(f"{name}: variance_type is {variance!r}, expected {' or '.join(sorted(_VARIANCES))}: a learned variance is not read")
+        raise ModelError(
+            f"{name}: variance_type is {variance!r}, expected {' or '.join(sorted(_VARIANCES))}: a learned variance is not read"
+        )
     reach = config["clip_sample_range"]
     if config["clip_sample"] and not (isinstance(reach, int | float) and math.isfinite(reach) and reach > 0):
         raise ModelError(f"{name}: clip_sample_range is {reach!r}, expected a number above 0")

@@ -98,7 +98,8 @@ class Distiller:
             if self.teacher is None:
                 after = self.student.noised(contexts, data, level + 1, how, streams, uid)
             else:
-                after = self.teacher.proposal(state.to(self.teacher.dtype), level, self.teacher.ask(contexts, how), how).mean.to(state)
+                asked = self.teacher.ask(contexts, how)
+                after = self.teacher.proposal(state.to(self.teacher.dtype), level, asked, how).mean.to(state)
             plain = How(self.spec.points)
             goal = self.target.mapped(after, there, self.target.ask(contexts, plain))
         gap = self.student.mapped(state, here, self.student.ask(contexts, plain)) - goal

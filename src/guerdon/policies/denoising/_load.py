@@ -3,30 +3,90 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
-from guerdon.core.errors import ModelError
+from guerdon.core.errors import ModelError, PlanError, nearest
 from guerdon.core.hub import device_of, dtype_of
-from guerdon.policies.denoising._diffusers import Hosted, wrap
-from guerdon.policies.denoising._diffusers_files import Found, find, loading, look, read_json
-from guerdon.policies.denoising._diffusers_noise import check_kind, settings
+from guerdon.policies.denoising._diffusers_files import Found, find, is_ours, loading, look, read_json
+
+if TYPE_CHECKING:
+    from guerdon.policies.denoising._base import Denoising
+
+    Kind = TypeVar("Kind", bound=Denoising)
+
+_HOW = ("kernel", "steps", "guidance")
+_HOSTED = ("lora", "null_label", "scheduler")
+_OPTIONS = (*_HOW, *_HOSTED, "device", "dtype")
 
 
-def load(path_or_name: str, *, scheduler: Any = None, dtype: str = "float32", device: str = "auto", **how: Any) -> Hosted:
-    """What ``Diffusion.from_pretrained`` does."""
-    name, number = str(path_or_name), dtype_of(dtype)
+def load(path_or_name: str, cls: type[Kind], **how: Any) -> Kind:
+    """What ``from_pretrained`` does.
+
+    Args:
+        path_or_name: Folder, or name on the hub.
+        cls: What it must be.
+        how: ``kernel``, ``steps``, ``guidance`` in place of what the folder says; ``dtype``, ``device`` (``"auto"``); for
+            networks of diffusers ``scheduler`` (a live one, in place of the folder's), ``null_label`` and ``lora``.
+
+    Raises:
+        ModelError: in one line, naming the file and what does not fit.
+        PlanError: for an unknown option.
+    """
+    name = str(path_or_name)
+    for option in how:
+        if option not in _OPTIONS:
+            raise PlanError(f"from_pretrained: no option {option!r}; {nearest(option, _OPTIONS)}")
+    how = {k: v for k, v in how.items() if v is not None}
     folder = find(name)
+    policy = _own(folder, name, how) if is_ours(folder) else _hosted(folder, name, how)
+    if not isinstance(policy, cls):
+        kind = next(c for c in type(policy).__mro__ if not c.__module__.rpartition(".")[2].startswith("_"))
+        raise ModelError(
+            f"{name}: holds a {kind.__name__}, not a {cls.__name__}; load it with policies.{kind.__name__}.from_pretrained"
+        )
+    return policy.to(device_of(how.get("device", "auto"), policy.dtype))
+
+
+def _own(folder: Path, name: str, how: dict[str, Any]) -> Any:
+    """A folder that guerdon wrote for a network of its own."""
+    from guerdon.policies.denoising._save import load_folder
+
+    if extra := [k for k in _HOSTED if k in how]:
+        raise PlanError(f"{name}: {extra[0]} is for networks of diffusers, and this one is guerdon's own")
+    policy: Any = load_folder(folder, name, how.get("dtype"))
+    policy.how = policy.how.changed(name, **{k: how[k] for k in _HOW if k in how})
+    return policy
+
+
+def _hosted(folder: Path, name: str, how: dict[str, Any]) -> Any:
+    """A folder of diffusers."""
+    from guerdon.policies.denoising._diffusers import wrap
+    from guerdon.policies.denoising._diffusers_flow import wrap_flow
+    from guerdon.policies.denoising._diffusers_settings import read_settings
+
     found = look(folder, name)
-    parts = _parts(found, name, number)
-    parts["scheduler"] = scheduler if scheduler is not None else _scheduler(found, name)
-    return wrap(**parts, pipeline=found.pipeline, name=name, **how).to(device_of(device, number))
+    how = {**read_settings(folder, name), **how}
+    parts = _parts(found, name, dtype_of(how.pop("dtype", "float32")))
+    scheduler = how.pop("scheduler", None) or _scheduler(found, name)
+    how.pop("device", None)
+    weight = how.pop("weight", None)
+    if "transformer" in parts:
+        if "null_label" in how:
+            raise PlanError(f"{name}: null_label is for networks with class labels")
+        policy: Any = wrap_flow(**parts, scheduler=scheduler, name=name, **how)
+    else:
+        policy = wrap(**parts, scheduler=scheduler, pipeline=found.pipeline, name=name, **how)
+    if weight not in (None, policy.weight):
+        policy.weight = weight
+    return policy
 
 
 def _parts(found: Found, name: str, number: torch.dtype) -> dict[str, Any]:
     """part -> live object, each loaded by a class that is named in guerdon; nothing is imported by a name in a file."""
     import diffusers
+    import transformers
 
     def weights(library: Any, part: str) -> Any:
         where = found.folder / part if found.pipeline is not None else found.folder
@@ -39,13 +99,12 @@ def _parts(found: Found, name: str, number: torch.dtype) -> dict[str, Any]:
         return model
 
     with loading(name), torch.random.fork_rng(devices=[]):  # layers are drawn from the shared generator before they are filled
-        parts = {part: weights(diffusers, part) for part in ("unet", "vae") if part in found.parts}
-        if "text_encoder" in found.parts:
-            import transformers
-
-            parts["text_encoder"] = weights(transformers, "text_encoder")
-            where = found.folder / "tokenizer"
-            parts["tokenizer"] = transformers.CLIPTokenizer.from_pretrained(where, local_files_only=True, trust_remote_code=False)
+        parts: dict[str, Any] = {part: weights(diffusers, part) for part in ("unet", "transformer", "vae") if part in found.parts}
+        for part, kind in found.parts.items():
+            if part.startswith("text_encoder"):
+                parts[part] = weights(transformers, part)
+            elif part.startswith("tokenizer"):
+                parts[part] = getattr(transformers, kind).from_pretrained(found.folder / part, trust_remote_code=False)
     return parts
 
 
@@ -53,11 +112,19 @@ def _scheduler(found: Found, name: str) -> Any:
     """The scheduler of a pipeline's folder."""
     import diffusers
 
+    from guerdon.policies.denoising._diffusers_noise import check_kind, check_length, settings
+
     if found.pipeline is None:
-        raise ModelError(f"{name}: is a bare UNet2DModel, which does not say its noise; give scheduler=diffusers.DDPMScheduler(...)")
-    path = Path(found.folder, "scheduler", "scheduler_config.json")
-    config = read_json(path, name)
-    kind = check_kind(found.parts["scheduler"], name)
+        raise ModelError(
+            f"{name}: is a bare UNet2DModel, which does not say its noise; give scheduler=diffusers.DDPMScheduler(...)"
+        )
+    config = read_json(Path(found.folder, "scheduler", "scheduler_config.json"), name)
+    kind = found.parts["scheduler"]
+    if found.pipeline != "StableDiffusion3Pipeline":
+        check_kind(kind, name)
+    elif kind != "FlowMatchEulerDiscreteScheduler":
+        raise ModelError(f"{name}: scheduler {kind} is not read for a flow; expected FlowMatchEulerDiscreteScheduler")
+    check_length(config.get("num_train_timesteps", 1), name)
     with loading(name):
         scheduler = getattr(diffusers, kind).from_config(config)
         return diffusers.DDIMScheduler.from_config(settings(scheduler)) if found.pipeline == "DDIMPipeline" else scheduler

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -119,7 +121,11 @@ class Walk:
 
     def take(self, rows: Tensor) -> Walk:
         """Some rows, in any order and number. A row taken again goes on with noise of its own; the first keeps its uid."""
-        again = torch.tensor([int((rows[:k] == r).sum()) for k, r in enumerate(rows)], dtype=torch.long)
+        seen: Counter[int] = Counter()
+        again = torch.zeros(len(rows), dtype=torch.long)
+        for k, row in enumerate(rows.tolist()):
+            again[k] = seen[row]
+            seen[row] += 1
         uid = torch.where(again == 0, self.uid[rows], mix(self.uid[rows], "taken", self.level, again))
         return self._copied(rows, uid)
 
@@ -135,7 +141,7 @@ class Walk:
         new.items, new.uid, new.group, new.asked = self.items[rows], uid, self.group[rows], self.asked.take(rows)
         for name in ("states", "logp", "mask", "node"):
             setattr(new, name, getattr(self, name)[rows])
-        new.branched, new._proposal = True, None
+        new.branched, new._proposal = True, None if self._proposal is None else _rows_of(self._proposal, rows)
         new._given = None if self._given is None else self._given[rows]
         return new
 
@@ -152,3 +158,10 @@ class Walk:
             behaviour=(self.behaviour,), info=self.items.info, trace={"level": level},
         )  # fmt: skip
         return (rollout.replace(**changes) if changes else rollout).check()
+
+
+def _rows_of(proposal: Proposal, rows: Tensor) -> Proposal:
+    """A proposal for some of its rows: what the network said of them is not asked again."""
+    record: Any = proposal
+    fields = {f.name: getattr(record, f.name) for f in dataclasses.fields(record)}
+    return dataclasses.replace(record, **{k: v[rows.to(v.device)] for k, v in fields.items() if isinstance(v, Tensor)})

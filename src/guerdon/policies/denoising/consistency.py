@@ -150,9 +150,9 @@ class Consistency(GaussianDenoising):
             distiller.follow()
         return distiller.target.requires_grad_(True)
 
-    def distiller(self, teacher: GaussianDenoising | None, spec: Distillation) -> Distiller:
+    def distiller(self, teacher: GaussianDenoising | None, spec: Distillation | None = None) -> Distiller:
         """What trains this model; ``run.Distil`` asks for it."""
-        return Distiller(self, teacher, spec)
+        return Distiller(self, teacher, spec or Distillation())
 
     def mapped(self, state: Tensor, here: Levels, asked: Asked, guidance: float = 1.0) -> Tensor:
         """[N, *shape] f of the rows: the data at the end of their paths."""

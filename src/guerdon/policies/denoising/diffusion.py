@@ -74,3 +74,31 @@ class Diffusion(GaussianDenoising):
             shape, network, condition, seed, dtype, noise=noise, predict=predict, kernel=kernel, steps=steps,
             guidance=guidance, clip=clip,
         )  # fmt: skip
+
+    @classmethod
+    def from_parts(cls, unet: Any, *, scheduler: Any, **parts: Any) -> Diffusion:
+        """Live objects of Hugging Face diffusers as a policy; they are not copied.
+
+        Args:
+            unet: A ``UNet2DModel``, with class labels (contexts are whole numbers) or without; or a ``UNet2DConditionModel``.
+            scheduler: Its noise: a ``DDPMScheduler``, a ``DDIMScheduler``, or another one of the same chains.
+            parts: ``vae``, ``text_encoder`` and ``tokenizer`` of a text-to-image model (contexts are prompts); ``kernel``,
+                ``steps``, ``guidance``; ``null_label``, the label that stands for none.
+
+        Raises:
+            ModelError: in one line, for a scheduler or a network that gives no Gaussian chain.
+            PlanError: for parts that are missing, or have no use.
+
+        Example:
+            >>> import diffusers
+            >>> unet = diffusers.UNet2DModel(
+            ...     8, 1, 1, block_out_channels=(8,), norm_num_groups=4, down_block_types=("DownBlock2D",),
+            ...     up_block_types=("UpBlock2D",),
+            ... )
+            >>> policy = Diffusion.from_parts(unet, scheduler=diffusers.DDPMScheduler(100), steps=10)
+            >>> policy.shape, policy.how.kernel
+            ((1, 8, 8), DDPM(variance='small'))
+        """
+        from guerdon.policies.denoising._diffusers import wrap
+
+        return wrap(unet, scheduler=scheduler, **parts)

@@ -33,7 +33,7 @@ class Flow(GaussianDenoising):
     """
 
     kind: ClassVar[str] = "flow"
-    predictions: ClassVar[tuple[Predict, ...]] = ("flow",)
+    predictions: ClassVar[tuple[Predict, ...]] = ("flow", "data")
 
     @classmethod
     def of(
@@ -43,20 +43,22 @@ class Flow(GaussianDenoising):
         network: Any = UNet(),
         condition: Any = None,
         noise: Noise = Straight(),
+        predict: Literal["flow", "data"] = "flow",
         kernel: Kernel = FlowSDE(0.7),
         steps: int = 16,
         guidance: float = 1.0,
         seed: int = 0,
         dtype: Literal["float32", "float64"] = "float32",
     ) -> Flow:
-        """A new model with fresh weights.
+        r"""A new model with fresh weights.
 
         Args:
             shape: Of a sample: (channels, height, width), (frames, channels, height, width), or (numbers,).
             network: ``UNet`` or ``DenoiserMLP``.
             condition: What contexts are: ``Labels``, ``Words`` or ``Edits``; None: nothing is asked.
             noise: ``Straight``.
-            kernel: ``FlowSDE(noise)``, or ``DDIM(eta)``, whose noise leaves the straight path's marginals exact at every step.
+            predict: What the network's output stands for: the velocity $\epsilon - x_0$, or the data.
+            kernel: ``FlowSDE(noise)``; ``CPS(noise)`` and ``DDIM(eta)``, whose last step has no noise.
             steps: Of a chain.
             guidance: Weight of the condition against none; 1: as it is.
             seed: Of the weights.
@@ -66,5 +68,5 @@ class Flow(GaussianDenoising):
             PlanError: for parts that do not fit each other.
         """
         return cls._built(
-            shape, network, condition, seed, dtype, noise=noise, predict="flow", kernel=kernel, steps=steps, guidance=guidance,
+            shape, network, condition, seed, dtype, noise=noise, predict=predict, kernel=kernel, steps=steps, guidance=guidance,
         )  # fmt: skip

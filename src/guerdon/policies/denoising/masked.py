@@ -74,7 +74,8 @@ class MaskedDiffusion(Denoising):
         spec: What ``of`` was given, so that the policy can be saved.
 
     Example:
-        >>> from guerdon.policies.denoising import Fill, TokenMLP
+        >>> from guerdon.core import Items, Streams
+        >>> from guerdon.policies import Fill, TokenMLP
         >>> policy, streams = MaskedDiffusion.of(6, "ACGT", network=TokenMLP((16,)), steps=3), Streams(0)
         >>> rollout = policy.sample(Items([None, Fill("ACG???")], streams.uids(2)), 2, streams=streams)
         >>> [len(text) for text in rollout.outputs], rollout.outputs[2][:3]
@@ -139,6 +140,10 @@ class MaskedDiffusion(Denoising):
         cls._check(length, vocabulary)
         generator = torch.Generator().manual_seed(seed)
         asked = None if condition is None else condition.build(generator)
+        if asked is not None and asked.channels:
+            raise PlanError(
+                f"{cls.__name__}: {condition!r} gives pictures, which networks of tokens do not read; take Labels or Words"
+            )
         tokens = vocabulary if isinstance(vocabulary, int) else len(vocabulary)
         made: TokenNetwork = network.build(length, tokens, 0 if asked is None else asked.width, generator)
         policy = cls(length, vocabulary, made, asked, kernel=kernel, steps=steps, train_steps=train_steps, guidance=guidance,

@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from guerdon.core.errors import ModelError
+from guerdon.core.errors import DataError, ModelError
 from guerdon.policies.denoising._conditions import Condition
 from guerdon.policies.denoising._initial import initialise
 
@@ -54,12 +54,37 @@ class NetworkSpec(Protocol):
         ...
 
 
-class Signal(nn.Module):
-    """Time and the condition's vector as one vector for every block: [N, width].
+def picture_of(condition: Condition, x: Tensor) -> Tensor:
+    """The picture that a network reads beside states ``x`` [N, ..., H, W], in their number format.
 
-    The time becomes sinusoids as in Transformers (arXiv:1706.03762), at 1000 times its value, as DDPM counts its steps. They
-    are computed in float64: neighbouring steps differ in the fifth digit.
+    Raises:
+        ModelError: where there is none.
+        DataError: where it has another size.
     """
+    if condition.picture is None:
+        raise ModelError("this network was built to read a picture beside the state and is given none")
+    if condition.picture.shape[-2:] != x.shape[-2:]:
+        sizes = [" x ".join(map(str, part.shape[-2:])) for part in (condition.picture, x)]
+        raise DataError(f"the picture beside the state has {sizes[0]} pixels and the state {sizes[1]}")
+    return condition.picture.to(x)
+
+
+def sinusoids(time: Tensor, waves: int) -> Tensor:
+    r"""[N, 2 waves] float64 $\sin(1000 \omega_k t)$, then the cosines, with $\omega_k = 10000^{-k / \mathrm{waves}}$.
+
+    As in Transformers (arXiv:1706.03762), at 1000 times the time, as DDPM counts its steps. In float64: whole turns are
+    hundreds of radians, and neighbouring steps differ little.
+
+    >>> sinusoids(torch.tensor([0.001], dtype=torch.float64), 2)  # angles 1 and 0.01
+    tensor([[0.8415, 0.0100, 0.5403, 1.0000]], dtype=torch.float64)
+    """
+    rate = torch.exp(-math.log(10_000) / waves * torch.arange(waves, dtype=torch.float64, device=time.device))
+    angle = 1000 * time.double()[:, None] * rate
+    return torch.cat([angle.sin(), angle.cos()], 1)
+
+
+class Signal(nn.Module):
+    """Time and the condition's vector as one vector for every block: [N, width]."""
 
     width: int
     waves: int
@@ -73,9 +98,7 @@ class Signal(nn.Module):
 
     def forward(self, time: Tensor, condition: Condition) -> Tensor:
         weight = self.first.weight
-        rate = torch.exp(-math.log(10_000) / self.waves * torch.arange(self.waves, dtype=torch.float64, device=time.device))
-        angle = 1000 * time.double()[:, None] * rate
-        out = self.second(nn.functional.silu(self.first(torch.cat([angle.sin(), angle.cos()], 1).to(weight))))
+        out = self.second(nn.functional.silu(self.first(sinusoids(time, self.waves).to(weight))))
         if self.told is not None:
             if condition.embedding is None:
                 raise ModelError("this network was built with a condition and is given none")

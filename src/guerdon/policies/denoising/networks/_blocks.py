@@ -1,4 +1,4 @@
-"""The parts of a U-Net's level: a residual block, attention within a picture, a look along time."""
+"""The parts of a U-Net's level: a residual block, a look across all pixels, a look along time."""
 
 from __future__ import annotations
 
@@ -22,18 +22,23 @@ def conv(before: int, after: int, generator: torch.Generator, stride: int = 1) -
     return initialise(lambda: nn.Conv2d(before, after, 3, stride, 1), generator)
 
 
+def pointwise(before: int, after: int, generator: torch.Generator) -> nn.Conv2d:
+    """A linear map of each pixel's channels."""
+    return initialise(lambda: nn.Conv2d(before, after, 1), generator)
+
+
 class Block(nn.Module):
-    """Two convolutions beside the identity; the signal scales and shifts what is between them."""
+    """Two convolutions beside the identity, nothing at first; the signal scales and shifts what is between them."""
 
     def __init__(self, before: int, after: int, inner: int, generator: torch.Generator) -> None:
         super().__init__()
         self.norm, self.between = norm(before), norm(after)
         self.first = conv(before, after, generator)
         self.film = initialise(lambda: nn.Linear(inner, 2 * after), generator)
-        self.second = conv(after, after, generator)
+        self.second = zero(conv(after, after, generator))
         self.past: nn.Module = nn.Identity()
         if before != after:
-            self.past = initialise(lambda: nn.Conv2d(before, after, 1), generator)
+            self.past = pointwise(before, after, generator)
 
     def forward(self, x: Tensor, signal: Tensor) -> Tensor:
         h = self.first(nn.functional.silu(self.norm(x)))
@@ -42,19 +47,22 @@ class Block(nn.Module):
         return self.past(x) + h
 
 
-class Attention(nn.Module):
-    """Every pixel sees every other one of its picture: one head, added to the identity, nothing at first."""
+class Across(nn.Module):
+    """One fully connected layer across all pixels, added to the identity, nothing at first; the signal scales and shifts it.
 
-    def __init__(self, channels: int, generator: torch.Generator) -> None:
+    Convolutions treat every place alike: this is what lets the signal name one, and far pixels see each other.
+    """
+
+    def __init__(self, size: int, units: int, inner: int, generator: torch.Generator) -> None:
         super().__init__()
-        self.norm = norm(channels)
-        self.ask = initialise(lambda: nn.Linear(channels, 3 * channels), generator)
-        self.out = zero(initialise(lambda: nn.Linear(channels, channels), generator))
+        self.gather = initialise(lambda: nn.Linear(size, units), generator)
+        self.film = initialise(lambda: nn.Linear(inner, 2 * units), generator)
+        self.spread = zero(initialise(lambda: nn.Linear(units, size), generator))
 
-    def forward(self, x: Tensor) -> Tensor:
-        query, key, value = self.ask(self.norm(x).flatten(2).transpose(1, 2)).chunk(3, -1)
-        seen = torch.softmax(query @ key.transpose(1, 2) * query.shape[-1] ** -0.5, -1) @ value
-        return x + self.out(seen).transpose(1, 2).reshape(x.shape)
+    def forward(self, x: Tensor, signal: Tensor) -> Tensor:
+        scale, shift = self.film(signal).chunk(2, 1)
+        seen = nn.functional.silu(self.gather(x.flatten(1)) * (1 + scale) + shift)
+        return x + self.spread(seen).reshape(x.shape)
 
 
 class AlongTime(nn.Module):
@@ -72,20 +80,14 @@ class AlongTime(nn.Module):
 
 
 class Level(nn.Module):
-    """Blocks at one resolution, then attention, then time."""
+    """Blocks at one resolution, then a look along time where there are frames."""
 
-    def __init__(
-        self, before: int, after: int, blocks: int, inner: int, frames: int, attention: bool, generator: torch.Generator
-    ) -> None:
+    def __init__(self, before: int, after: int, blocks: int, inner: int, frames: int, generator: torch.Generator) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(Block(before if k == 0 else after, after, inner, generator) for k in range(blocks))
-        self.rest = nn.Sequential()
-        if attention:
-            self.rest.append(Attention(after, generator))
-        if frames:
-            self.rest.append(AlongTime(after, frames, generator))
+        self.time = AlongTime(after, frames, generator) if frames else nn.Identity()
 
     def forward(self, x: Tensor, signal: Tensor) -> Tensor:
         for block in self.blocks:
             x = block(x, signal)
-        return self.rest(x)
+        return self.time(x)

@@ -9,10 +9,10 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from guerdon.core.errors import ModelError, PlanError
+from guerdon.core.errors import PlanError
 from guerdon.policies.denoising._conditions import Condition
 from guerdon.policies.denoising._initial import initialise, zero
-from guerdon.policies.denoising.networks._base import Denoiser, Signal
+from guerdon.policies.denoising.networks._base import Denoiser, Signal, picture_of
 
 
 @dataclass(frozen=True)
@@ -58,11 +58,8 @@ class _MLP(Denoiser):
         self.last = zero(initialise(lambda: nn.Linear(widths[-1], size), generator))
 
     def features(self, x: Tensor, time: Tensor, condition: Condition) -> Tensor:
-        h = x.to(self.last.weight).flatten(1)
-        if self.channels:
-            if condition.picture is None:
-                raise ModelError("this network was built to read a picture beside the state and is given none")
-            h = torch.cat([h, condition.picture.to(h).flatten(1)], 1)
+        x = x.to(self.last.weight)
+        h = torch.cat([x.flatten(1), picture_of(condition, x).flatten(1)], 1) if self.channels else x.flatten(1)
         told = self.signal(time, condition)
         for layer, film in zip(self.layers, self.films, strict=True):
             scale, shift = film(told).chunk(2, 1)
