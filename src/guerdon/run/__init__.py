@@ -12,7 +12,7 @@ from guerdon.run.pathwise import Pathwise
 from guerdon.run.plan import Evaluation, Plan, Scoring, Stop
 from guerdon.run.reward_learner import RewardLearner
 from guerdon.run.reward_tree import build_reward
-from guerdon.run.sources import Demonstrations, Episodes, File, Fragments, Preferences, Prompts, Recorded, Replay
+from guerdon.run.sources import Demonstrations, Episodes, File, Fragments, Pictures, Preferences, Prompts, Recorded, Replay
 from guerdon.run.spec import Lazy, lazy
 from guerdon.run.stage import stage
 from guerdon.run.td import TD
@@ -20,7 +20,7 @@ from guerdon.run.train import Train
 
 __all__ = [
     "TD", "AdamW", "Demonstrations", "Distil", "Due", "EntropyTarget", "Episodes", "Evaluation", "Expected", "File",
-    "Fragments", "Greedy", "Improve", "Lazy", "ObservationStatistics", "Pathwise", "Plan", "Preferences", "Prompts", "Recorded",
-    "Replay", "Result", "RewardLearner", "Scoring", "Stop", "Term", "Train", "build_reward", "drawn", "lazy", "load_policy",
-    "run", "stage",
+    "Fragments", "Greedy", "Improve", "Lazy", "ObservationStatistics", "Pathwise", "Pictures", "Plan", "Preferences",
+    "Prompts", "Recorded", "Replay", "Result", "RewardLearner", "Scoring", "Stop", "Term", "Train", "build_reward", "drawn",
+    "lazy", "load_policy", "run", "stage",
 ]  # fmt: skip

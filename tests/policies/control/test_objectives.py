@@ -3,49 +3,24 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import ClassVar
 
 import pytest
 import torch
 
-from guerdon import advantages, objectives, policies, rewards, samplers, selection
+from guerdon import policies, rewards
 from guerdon.core import Items, RewardOutput, Streams
 from guerdon.core.world import Episode, Start
 from guerdon.policies import CNN, GRU, MLP, Control, TanhGaussian
-from guerdon.run import AdamW, Episodes, Plan, Term, Train, run
+from guerdon.run import Episodes, run
 from guerdon.testing._policies import GaussianChain, TinyText
+from guerdon.testing._same_objectives import OBJECTIVES, Fixed
+from guerdon.testing._same_objectives import plan_of as same_plan
 from guerdon.worlds import GridWorld, PointMaze
 
-VALUE = objectives.ValueLoss(gamma=0.95, lam=0.9)
-OBJECTIVES = {  # each used as it is for text, for denoising and for control
-    "grpo": Term(objectives.PolicyGradient(clip=objectives.Clip(0.2, 0.2), kl=objectives.KL(0.001)), over="sample"),
-    "ppo": objectives.PolicyGradient(clip=0.2),
-    "reinforce": objectives.Reinforce(entropy=0.001),
-    "dpo": objectives.DPO(beta=0.5),
-    "sft": objectives.SFT(),
-}
-ADVANTAGE = {
-    "grpo": advantages.GroupNorm(), "ppo": advantages.Whiten(advantages.GAE(gamma=0.95, lam=0.9)),
-    "reinforce": advantages.RLOO(), "dpo": None, "sft": None,
-}  # fmt: skip
 MAZE = GridWorld(("S...", ".##.", "...G"), step_reward=-0.05, horizon=20)
 SMALL = CNN((4,), (3,), (2,), 16)
-
-
-@dataclass(frozen=True)
-class Fixed:
-    """The same contexts and columns at every draw."""
-
-    contexts: tuple[Any, ...]
-    columns: dict[str, list[Any]] = field(default_factory=dict)
-
-    def draw(self, n, *, streams):
-        k = [i % len(self.contexts) for i in range(n)]
-        return Items([self.contexts[i] for i in k], streams.uids(n), {c: [v[i] for i in k] for c, v in self.columns.items()})
-
-    def tell(self, batch):
-        pass
 
 
 @dataclass(frozen=True)
@@ -61,20 +36,8 @@ class Few:
         return RewardOutput.of(-(rollout.outputs - torch.tensor([1.0, -1.0])).square().sum(1))
 
 
-def plan_of(name, policy, source, reward, n, draws, lr, columns=(), **controls):
-    """The one plan around an objective; only the modality's parts differ."""
-    trained = Train(OBJECTIVES[name], AdamW(lr=lr))
-    recorded = name in ("dpo", "sft")
-    learners = {"policy": trained}
-    if name == "ppo":
-        learners["critic"] = Train(VALUE, AdamW(lr=0.02), of="critic", epochs=3)
-    return Plan(
-        policy=policy, source=source,
-        sampler=samplers.Given(columns, contexts=n) if recorded else samplers.Group(contexts=n, n=8, controls=controls),
-        reward=None if recorded else reward, references={"reference": policies.Frozen()} if name in ("grpo", "dpo") else {},
-        critics={"critic": critic_of(policy)} if name == "ppo" else {}, select=(selection.GivenPairs(),) if name == "dpo" else (),
-        advantage=ADVANTAGE[name], learners=learners, steps=draws, checks=(), seed=2,
-    )  # fmt: skip
+def plan_of(name, policy, *parts, **controls):
+    return same_plan(name, policy, *parts, critic=critic_of(policy), **controls)
 
 
 def critic_of(policy):

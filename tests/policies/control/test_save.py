@@ -199,7 +199,7 @@ def test_a_world_of_other_spaces(tmp_path: Path) -> None:
 
 
 def test_every_public_body_and_head_can_be_saved() -> None:
-    from guerdon.policies.control._plain import from_plain, to_plain
+    from guerdon.policies._plain import from_plain, to_plain
 
     for spec in (MLP(), CNN(), GRU(), policies.Categorical(), Gaussian(), TanhGaussian(), StateDependentGaussian(), VECTOR, ARM):
         assert from_plain(json.loads(json.dumps(to_plain(spec))), "here") == spec

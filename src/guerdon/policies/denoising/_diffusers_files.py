@@ -12,7 +12,7 @@ from typing import Any
 from guerdon.core.errors import ModelError, nearest
 from guerdon.core.hub import quiet, reading
 
-_NEEDED = ["model_index.json", "config.json", "guerdon.json", "*.safetensors", "*/*.json", "*/*.safetensors", "*/*.txt"]
+_NEEDED = ["*.json", "model.safetensors", "diffusion_pytorch_model*.safetensors", "*/*.safetensors", "*/*.txt", "*/*.model"]
 _NOT_NEEDED = ["*.fp16.*", "*.non_ema.*", "*.bin", "*.ckpt", "safety_checker/*", "*.py"]
 _PICKLED = (".bin", ".ckpt", ".pt", ".pth", ".pkl", ".pickle")
 _CLIP = ("CLIPTokenizer", "CLIPTokenizerFast")
@@ -41,7 +41,7 @@ PIPELINES: dict[str, dict[str, tuple[str, ...]]] = {  # class -> part -> classes
     "StableDiffusionPipeline": _TEXT,
 }
 UNREAD = ("feature_extractor", "image_encoder", "requires_safety_checker", "safety_checker")  # not needed to train and to sample
-_LIBRARIES = ("diffusers", "transformers", "stable_diffusion")  # the last one stands for the safety checker's place
+_LIBRARIES = ("diffusers", "transformers")
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def _pipeline(folder: Path, name: str) -> Found:
             known = expected[part]
         else:
             raise ModelError(f"{name}: model_index.json: {kind} has no part {part!r}; {nearest(part, [*expected, 'scheduler'])}")
-        if library not in _LIBRARIES[:2] or cls not in known:
+        if library not in _LIBRARIES or cls not in known:
             raise ModelError(f"{name}: model_index.json: {part} is {entry!r}, expected {' or '.join(known) or 'a scheduler'} of "
                              "diffusers or transformers; other code is not loaded")  # fmt: skip
         parts[part] = cls
@@ -169,6 +169,8 @@ def check_weights(folder: Path, name: str) -> None:
         ModelError: naming what there is instead.
     """
     files = sorted(f.name for f in folder.iterdir())
+    if "adapter_config.json" in files:
+        raise ModelError(f"{name}: {folder.name} holds an adapter, whose base may be anywhere; merge the two first")
     if any(f.endswith(".safetensors") for f in files):
         return
     pickled = [f for f in files if f.endswith(_PICKLED)]

@@ -85,7 +85,8 @@ class SchedulerNoise:
         Raises:
             PlanError: where the scheduler has no such chain, or one whose steps do not meet.
         """
-        n, scheduler = check_steps(self, steps) and self.finest, self.scheduler
+        check_steps(self, steps)
+        n, scheduler = self.finest, self.scheduler
         bar, final = scheduler.alphas_cumprod.double(), 1.0
         if steps == n:
             told = torch.arange(n).flip(0)

@@ -180,6 +180,11 @@ class ByConfidence(RandomOrder):
 class Greedy(RandomOrder):
     r"""The surest $\lceil n \rho \rceil$ positions get their likeliest tokens: nothing is chosen, for evaluation.
 
+    Example:
+        >>> masked, sure = torch.tensor([[True, True]]), torch.tensor([[0.9, 0.3]]).log()
+        >>> Greedy().draw(masked, torch.tensor([0.5]), sure, torch.zeros(1, 2)).tolist()
+        [[True, False]]
+
     Source: low-confidence remasking of LLaDA, arXiv:2502.09992.
     """
 

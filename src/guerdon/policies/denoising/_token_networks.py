@@ -43,7 +43,12 @@ class TokenTable:
         scale: Standard deviation of the logits at the start.
 
     Raises:
-        PlanError: for more than a million logits, or a condition.
+        PlanError: (when it is built) for more than a million logits, or a condition.
+
+    Example:
+        >>> table = TokenTable().build(2, 3, 0, torch.Generator())
+        >>> table.logits.shape, table(torch.tensor([[3, 0]]), torch.ones(1)).shape  # 4 * 4 states of 2 positions and 3 tokens
+        (torch.Size([16, 2, 3]), torch.Size([1, 2, 3]))
     """
 
     scale: float = 0.0
@@ -83,6 +88,10 @@ class TokenMLP:
 
     Args:
         widths: Units of each layer.
+
+    Example:
+        >>> TokenMLP((8,)).build(5, 4, 0, torch.Generator()).features(torch.zeros(2, 5, dtype=torch.long), torch.ones(2)).shape
+        torch.Size([2, 8])
     """
 
     widths: tuple[int, ...] = (128, 128)
@@ -124,6 +133,10 @@ class TokenTransformer:
         width: Of the residual stream.
         layers: Blocks.
         heads: Of the attention; they divide ``width``.
+
+    Example:
+        >>> TokenTransformer(8, 1, 2).build(5, 4, 0, torch.Generator())(torch.zeros(2, 5, dtype=torch.long), torch.ones(2)).shape
+        torch.Size([2, 5, 4])
 
     Source: the denoiser of MDLM, arXiv:2406.07524, without its time embedding.
     """

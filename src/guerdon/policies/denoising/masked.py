@@ -174,6 +174,11 @@ class MaskedDiffusion(Denoising):
         """Levels that the network is trained on."""
         return self.train_steps or self.how.steps
 
+    @property
+    def steps_at_once(self) -> int:
+        """How many steps go through the network together; no result depends on it."""
+        return max(1, min(1024, (1 << 21) // (self.length * self.tokens)))
+
     def times(self, steps: int) -> Tensor:
         """[steps + 1] float64 from 1 to 0: the expected share of masked positions."""
         return torch.linspace(1, 0, steps + 1, dtype=torch.double)

@@ -41,7 +41,7 @@ class UNet:
     Source: DDPM (arXiv:2006.11239), improved DDPM (arXiv:2102.09672); time and space apart as in arXiv:2204.03458.
     """
 
-    channels: tuple[int, ...] = (16, 32, 64)
+    channels: tuple[int, ...] = (16, 32)
     blocks: int = 1
     dense: int = 256
 
