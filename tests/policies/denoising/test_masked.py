@@ -33,7 +33,7 @@ from guerdon.testing import check_policy
 
 STREAMS = Streams(3)
 L, V = 3, 2
-KERNELS = [Ancestral(), RandomOrder(), ByConfidence(0.7)]
+KERNELS = [Ancestral(), RandomOrder(), ByConfidence(0.1)]
 
 
 def tiny(kernel: Any = Ancestral(), steps: int = 3, **parts: Any) -> MaskedDiffusion:

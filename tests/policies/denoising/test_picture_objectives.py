@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -219,3 +221,11 @@ def test_with_kl_it_does_not():
     rise, outside, findings = pushed(1.0)
     assert rise > 0.1 and outside < 0.15
     assert not findings
+
+
+# ---------------------------------------------------------------- the page that says so
+def test_the_examples_of_the_page_run():
+    page = Path(__file__).resolve().parents[3] / "docs/concepts/pictures.md"
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf8"), re.DOTALL)
+    assert len(blocks) == 4
+    exec("\n".join(blocks), {})

@@ -47,7 +47,8 @@ class Denoising(Policy):
 
         Args:
             path_or_name: A folder, or a name on the hub.
-            how: ``steps``, ``kernel``, ``guidance``, ``dtype``, where they differ from what the folder says.
+            how: ``steps``, ``kernel``, ``guidance``, ``dtype``, where they differ from what the folder says; ``device``. For
+                models of ``diffusers`` also ``lora`` (rank of adapters), ``null_label`` and ``scheduler``.
 
         Raises:
             ModelError: in one line, naming the file and what does not fit.

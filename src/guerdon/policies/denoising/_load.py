@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     Kind = TypeVar("Kind", bound=Denoising)
 
-_HOW = ("kernel", "steps", "guidance")
+_HOW = ("kernel", "steps", "guidance", "temperature")
 _HOSTED = ("lora", "null_label", "scheduler")
 _OPTIONS = (*_HOW, *_HOSTED, "device", "dtype")
 
@@ -66,6 +66,8 @@ def _hosted(folder: Path, name: str, how: dict[str, Any]) -> Any:
     from guerdon.policies.denoising._diffusers_flow import wrap_flow
     from guerdon.policies.denoising._diffusers_settings import read_settings
 
+    if "temperature" in how:
+        raise PlanError(f"{name}: temperature is for policies.MaskedDiffusion")
     found = look(folder, name)
     how = {**read_settings(folder, name), **how}
     parts = _parts(found, name, dtype_of(how.pop("dtype", "float32")))
