@@ -90,12 +90,19 @@ def test_prompts() -> None:
     assert spec.check() == 3
 
 
+def test_labels_records_and_nothing_are_contexts_too():
+    from guerdon.policies import Fill
+
+    contexts = (3, None, Fill("AC??"))
+    assert Prompts(contexts, shuffle=False).open().draw(3, streams=Streams(0)).contexts == list(contexts)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda: Prompts(()), "at least one prompt"),
         (lambda: Prompts("text"), "at least one prompt"),  # type: ignore[arg-type]
-        (lambda: Prompts((3,)), "a prompt is a text or a list of messages, got 3"),
+        (lambda: Prompts((3.5,)), "a prompt is a text, a list of messages or a label, got 3.5"),
         (lambda: Prompts(([{"rule": "user"}],)), "'prompt' message 1 has no 'role'"),
         (lambda: Prompts(("a",), {"n": (1, 2)}), "column 'n' has 2 values for 1 prompts"),
         (lambda: File("x.jsonl", limit=0), "File: limit must be at least 1"),

@@ -49,9 +49,8 @@ def rollout_metrics(rollout: Rollout, reference: Tensor | None, first: Mapping[s
     out = episode_metrics(rollout) if control else {"length": float(mask.sum(1).double().mean())}
     if not control and not is_denoised(rollout):
         out["terminal"] = float(rollout.terminal.double().mean())
-    if rollout.states is None and rollout.actions.dim() == 2 and not rollout.actions.is_floating_point():  # the actions tell all
-        chosen = one_of_each(rollout.group)
-        rows = [a[m].tolist() for a, m in zip(rollout.actions[chosen].cpu(), mask[chosen].cpu(), strict=True)]
+    rows = tokens_of(rollout, one_of_each(rollout.group))
+    if rows is not None:
         tokens = int((first or {}).get("distinct_tokens", (sum(map(len, rows)) + 1) // 2))
         out |= {f"distinct_{n}": distinct_n(rows, n, tokens) for n in (1, 2)} | {"distinct_tokens": float(tokens)}
     if control and any(b.temperature == 0 for b in rollout.behaviour):
@@ -67,6 +66,18 @@ def rollout_metrics(rollout: Rollout, reference: Tensor | None, first: Mapping[s
     if rollout.logp is not None:
         out["differential_entropy" if density else "entropy"] = -masked_mean(rollout.logp.double() * summed, mask)
     return out
+
+
+def tokens_of(rollout: Rollout, rows: Tensor) -> list[list[int]] | None:
+    """The tokens of some rows: those chosen where the actions tell all, the last state of masked diffusion; None for others."""
+    if rollout.actions.is_floating_point():
+        return None
+    if rollout.states is None and rollout.actions.dim() == 2:
+        return [a[m].tolist() for a, m in zip(rollout.actions[rows].cpu(), rollout.mask[rows].cpu(), strict=True)]
+    if rollout.states is not None and rollout.states.dim() == 3 and is_denoised(rollout):
+        tokens: list[list[int]] = rollout.states[rows, -1].cpu().tolist()
+        return tokens
+    return None
 
 
 def is_denoised(rollout: Rollout) -> bool:

@@ -218,6 +218,8 @@ class _Labels(Conditioner):
         for label in contexts:
             if isinstance(label, Tensor) and label.numel() == 1:
                 label = label.item()
+            if isinstance(label, str) and label.isdecimal():  # as a table's column gives it
+                label = int(label)
             if label is not None and (not isinstance(label, int) or isinstance(label, bool) or not 0 <= label < self.n):
                 raise DataError(f"label {label!r}: expected a whole number from 0 to {self.n - 1}")
             rows.append(self.n if label is None else label)

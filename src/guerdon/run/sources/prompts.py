@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +18,8 @@ class Prompts:
     """Contexts from the plan.
 
     Args:
-        prompts: Texts, or lists of messages; lists of numbers are token ids.
+        prompts: Texts, or lists of messages; lists of numbers are token ids. For policies that read them: labels, None (nothing
+            is asked), and records such as ``policies.Fill``.
         columns: name -> one value per prompt, for rewards (answers, tests).
         shuffle: Whether each epoch has an order of its own.
 
@@ -37,7 +39,7 @@ class Prompts:
         prompts: Any = self.prompts
         if isinstance(prompts, str) or not prompts:
             raise PlanError("Prompts: prompts must be a list with at least one prompt")
-        object.__setattr__(self, "prompts", tuple(p if isinstance(p, str) else tuple(_checked(p)) for p in prompts))
+        object.__setattr__(self, "prompts", tuple(p if _whole(p) else tuple(_checked(p)) for p in prompts))
         object.__setattr__(self, "columns", {n: tuple(c) for n, c in self.columns.items()})
         for name, column in self.columns.items():
             if len(column) != len(self.prompts):
@@ -45,13 +47,20 @@ class Prompts:
 
     def open(self, seed: int = 0, folder: str | Path | None = None) -> Cycle:
         """A running source; ``folder`` has no meaning here."""
-        contexts = [p if isinstance(p, str) else [dict(m) if isinstance(m, Mapping) else m for m in p] for p in self.prompts]
+        contexts = [p if _whole(p) else [dict(m) if isinstance(m, Mapping) else m for m in p] for p in self.prompts]
         rows = [(c, {n: column[k] for n, column in self.columns.items()}) for k, c in enumerate(contexts)]
         return Cycle(Memory("the plan's prompts", rows, tuple(self.columns)), seed, self.shuffle)
 
     def check(self, folder: str | Path | None = None) -> int:
         """Number of prompts; they were checked when this was made."""
         return len(self.prompts)
+
+
+def _whole(prompt: Any) -> bool:
+    """Whether a context has no parts that must be looked at."""
+    label = isinstance(prompt, int) and not isinstance(prompt, bool)
+    record = dataclasses.is_dataclass(prompt) and not isinstance(prompt, type)
+    return prompt is None or isinstance(prompt, str) or label or record
 
 
 def _checked(prompt: Any) -> Any:
@@ -61,5 +70,5 @@ def _checked(prompt: Any) -> Any:
         except ValueError as e:
             raise PlanError(f"Prompts: {e}") from None
     if not isinstance(prompt, list | tuple) or not all(isinstance(t, int) for t in prompt):
-        raise PlanError(f"Prompts: a prompt is a text or a list of messages, got {prompt!r}")
+        raise PlanError(f"Prompts: a prompt is a text, a list of messages or a label, got {prompt!r}")
     return prompt
