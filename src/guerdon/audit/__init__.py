@@ -2,9 +2,9 @@
 
 Everything about a run is made from its ``events.jsonl``: ``read_history`` reads it, ``findings`` judges it, ``write_report``
 shows it, ``compare``, ``write_frontier`` and ``write_curves`` set several runs side by side; ``iqm``, ``aggregate``,
-``difference`` and ``compare_returns`` say what several seeds say together. Everything about a reward is made from labelled
-pairs: ``score_comparisons`` scores them, ``audit_reward`` judges it, ``probe_reward`` tries to game it, ``write_reward_report``
-shows it.
+``difference`` and ``compare_returns`` say what several seeds say together; ``OffDataDistance``, ``Vendi`` and
+``PairwiseDistance`` measure evaluated pictures. Everything about a reward is made from labelled pairs: ``score_comparisons``
+scores them, ``audit_reward`` judges it, ``probe_reward`` tries to game it, ``write_reward_report`` shows it.
 """
 
 from guerdon.audit.across_seeds import aggregate, difference, probability_of_improvement
@@ -20,7 +20,9 @@ from guerdon.audit.checks import (
     LikelihoodDisplacement,
     LogpMismatch,
     NotFinite,
+    OffData,
     OnePart,
+    SampleCollapse,
     UncertaintyGrowth,
     default_checks,
     findings,
@@ -35,6 +37,19 @@ from guerdon.audit.overoptimisation import BestOfN as BestOfN
 from guerdon.audit.overoptimisation import Fit as Fit
 from guerdon.audit.overoptimisation import RLCurve as RLCurve
 from guerdon.audit.overoptimisation import best_of_n_curve, fit_law, rl_curve
+from guerdon.audit.pictures import (
+    CosineKernel,
+    FrechetDistance,
+    GaussianKernel,
+    OffDataDistance,
+    PairwiseDistance,
+    PictureFile,
+    Pixels,
+    Vendi,
+    frechet_distance,
+    pairwise_distance,
+    vendi_score,
+)
 from guerdon.audit.report import Point as Point
 from guerdon.audit.report import frontier, write_curves, write_frontier, write_overview, write_report
 from guerdon.audit.reward import EditProbe as EditProbe
@@ -50,10 +65,12 @@ from guerdon.audit.verdict import hacking
 
 # What a plan may name and what people call; records such as History and Comparison are importable, but no part of a plan.
 __all__ = [
-    "ConstantReward", "DeadGroups", "DiversityLoss", "EntropyCollapse", "FailingReward", "HeldOutDivergence", "KLBudget",
-    "LengthDrift", "LikelihoodDisplacement", "LogpMismatch", "NotFinite", "OnePart", "UncertaintyGrowth", "aggregate",
-    "audit_reward", "best_of_n_curve", "bootstrap", "bootstrap_difference", "compare", "compare_returns", "default_checks",
-    "default_probes", "difference", "distinct_n", "findings", "fit_law", "frontier", "hacking", "iqm",
-    "probability_of_improvement", "probe_reward", "read_history", "rl_curve", "score_comparisons", "self_repetition",
-    "write_curves", "write_frontier", "write_overview", "write_report", "write_reward_report",
+    "ConstantReward", "CosineKernel", "DeadGroups", "DiversityLoss", "EntropyCollapse", "FailingReward", "FrechetDistance",
+    "GaussianKernel", "HeldOutDivergence", "KLBudget", "LengthDrift", "LikelihoodDisplacement", "LogpMismatch", "NotFinite",
+    "OffData", "OffDataDistance", "OnePart", "PairwiseDistance", "PictureFile", "Pixels", "SampleCollapse",
+    "UncertaintyGrowth", "Vendi", "aggregate", "audit_reward", "best_of_n_curve", "bootstrap", "bootstrap_difference",
+    "compare", "compare_returns", "default_checks", "default_probes", "difference", "distinct_n", "findings", "fit_law",
+    "frechet_distance", "frontier", "hacking", "iqm", "pairwise_distance", "probability_of_improvement", "probe_reward",
+    "read_history", "rl_curve", "score_comparisons", "self_repetition", "vendi_score", "write_curves", "write_frontier",
+    "write_overview", "write_report", "write_reward_report",
 ]  # fmt: skip

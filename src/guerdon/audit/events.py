@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,6 +91,54 @@ class Frames(NamedTuple):
     strips: tuple[Strip, ...]
 
 
+class Pictured(NamedTuple):
+    """What is known of one sample of a grid, beside its picture.
+
+    Attributes:
+        context: What was asked, as text.
+        reward: Training reward, None where it was not scored.
+        held_out: Held-out reward, None where there is none.
+        reason: Why it was not scored, or has no picture.
+    """
+
+    context: str
+    reward: float | None
+    held_out: float | None
+    reason: str = ""
+
+
+class Grid(NamedTuple):
+    """The first samples of one evaluation, in one picture.
+
+    Attributes:
+        step: Draws done.
+        best: It was the best evaluation so far.
+        file: Path within the run's folder, "" where there is none.
+        size: (width, height) of a cell in pixels.
+        gap: Pixels between cells.
+        columns: Cells of a line.
+        span: Cells of a sample.
+        source: Whether the first cell of each sample is the picture it was to edit.
+        sharp: Cells are so small that they are better shown with hard edges.
+        beyond: Share of the values outside [-1, 1], which were cut.
+        samples: What is known of each, in the order of the cells.
+        reason: Why there is no picture.
+    """
+
+    step: int
+    best: bool
+    file: str
+    size: tuple[int, int]
+    gap: int
+    columns: int
+    span: int
+    source: bool
+    sharp: bool
+    beyond: float
+    samples: tuple[Pictured, ...]
+    reason: str = ""
+
+
 class Checkpoint(NamedTuple):
     """A saved state."""
 
@@ -117,6 +165,7 @@ class History:
         findings: What the checks reported during the run.
         checkpoints: Saved states, the latest 100.
         frames: Strips of pictures: of the first, the best and the last evaluation that has some.
+        grids: Grids of samples: likewise.
         began: Unix seconds of the first event, NaN where unknown.
         elapsed: Seconds the run was at work; pauses between being stopped and resumed do not count.
         restarts: How often the run was resumed.
@@ -136,6 +185,7 @@ class History:
     findings: tuple[Finding, ...] = ()
     checkpoints: tuple[Checkpoint, ...] = ()
     frames: tuple[Frames, ...] = ()
+    grids: tuple[Grid, ...] = ()
     began: float = math.nan
     elapsed: float = 0.0
     restarts: int = 0
@@ -216,6 +266,7 @@ class _Reader:
         self.findings: list[Finding] = []
         self.checkpoints: list[Checkpoint] = []
         self.frames: list[Frames] = []
+        self.grids: list[Grid] = []
         self.reasons: set[str] = set()
         self.began = self.last_time = math.nan
         self.elapsed = 0.0
@@ -302,6 +353,11 @@ class _Reader:
         if len(self.frames) > MAX_EVALS:
             del self.frames[1:-4:2]
 
+    def _pictures(self, step: int | None, event: Mapping[str, Any]) -> None:
+        self.grids.append(_grid(step or 0, event))
+        if len(self.grids) > MAX_EVALS:
+            del self.grids[1:-4:2]
+
     def _forget(self, step: int, *, keep: bool) -> None:
         """Drop what lies behind ``step`` (and ``step`` itself unless ``keep``): it was done, or is being done, again."""
         first = step + 1 if keep else step
@@ -314,12 +370,11 @@ class _Reader:
         self.findings = [f for f in self.findings if f.step is None or f.step < first]
         self.checkpoints = [c for c in self.checkpoints if c.step < first]
         self.frames = [f for f in self.frames if f.step < first]
+        self.grids = [g for g in self.grids if g.step < first]
 
     def history(self, file: Path) -> History:
         columns = self.table.columns()
         n = len(self.table)
-        best = next((f for f in reversed(self.frames) if f.best), None)
-        ends = (*self.frames[:1], best, *self.frames[-1:])  # whose pictures the run keeps
         part = {p: {k[len(p) :]: v for k, v in columns.items() if k.startswith(p)} for p in ("seconds/", "failures/")}
         failures = {k: round(float(np.nansum(v))) for k, v in part["failures/"].items()}
         return History(
@@ -328,13 +383,20 @@ class _Reader:
             seconds=part["seconds/"], failures=dict(sorted(failures.items(), key=lambda kv: (kv[0] == OTHER, -kv[1], kv[0]))),
             evals=tuple(self.best if self.best and e.step == self.best.step else e for e in self.evals),
             samples=tuple(self.shown), findings=tuple(self.findings),
-            checkpoints=tuple(self.checkpoints), frames=tuple(f for f in self.frames if f in ends),
+            checkpoints=tuple(self.checkpoints), frames=_kept(self.frames), grids=_kept(self.grids),
             began=self.began, elapsed=self.elapsed,
             restarts=max(0, self.starts - 1), unread=self.unread,
         )  # fmt: skip
 
 
-_KINDS = frozenset({"start", "draw", "eval", "samples", "finding", "checkpoint", "frames", "end"})
+_P = TypeVar("_P", Frames, Grid)
+_KINDS = frozenset({"start", "draw", "eval", "samples", "finding", "checkpoint", "frames", "pictures", "end"})
+
+
+def _kept(shown: list[_P]) -> tuple[_P, ...]:
+    """The first, the best and the last: those whose pictures a run keeps."""
+    best = next((k for k in range(len(shown) - 1, -1, -1) if shown[k].best), 0)
+    return tuple(shown[k] for k in sorted({0, best, len(shown) - 1})) if shown else ()
 
 
 def as_number(x: Any) -> float | None:
@@ -385,6 +447,24 @@ def _strip(row: Mapping[str, Any]) -> Strip:
     return Strip(
         as_text(row.get("file"))[:200], as_step(row.get("seed")) or 0, as_number(row.get("return")),
         as_step(row.get("length")) or 0, row.get("ended") is True, steps, as_text(row.get("reason"))[:300],
+    )  # fmt: skip
+
+
+def _grid(step: int, event: Mapping[str, Any]) -> Grid:
+    def whole(name: str, least: int, most: int = 4096) -> int:
+        return min(most, max(least, as_step(event.get(name)) or 0))
+
+    rows = event.get("samples")
+    listed = [r for r in rows[:MAX_ROWS] if isinstance(r, Mapping)] if isinstance(rows, list) else []
+    samples = tuple(
+        Pictured(as_text(r.get("context"))[:600], as_number(r.get("reward")), as_number(r.get("held_out")),
+                 as_text(r.get("reason"))[:300])
+        for r in listed
+    )  # fmt: skip
+    return Grid(
+        step, event.get("best") is True, as_text(event.get("file"))[:200], (whole("width", 1), whole("height", 1)),
+        whole("gap", 0, 64), whole("columns", 1, 512), whole("span", 1, 512), event.get("source") is True,
+        event.get("sharp") is True, as_number(event.get("beyond")) or 0.0, samples, as_text(event.get("reason"))[:300],
     )  # fmt: skip
 
 

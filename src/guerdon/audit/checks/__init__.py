@@ -15,6 +15,7 @@ from guerdon.audit.checks._base import SeriesCheck
 from guerdon.audit.checks._held_out import HeldOutDivergence
 from guerdon.audit.checks._learned import LikelihoodDisplacement, OnePart, UncertaintyGrowth
 from guerdon.audit.checks._numbers import LogpMismatch, NotFinite
+from guerdon.audit.checks._pictures import OffData, SampleCollapse
 from guerdon.audit.checks._policy import DiversityLoss, EntropyCollapse, KLBudget, LengthDrift
 from guerdon.audit.checks._reward import ConstantReward, DeadGroups, FailingReward
 from guerdon.audit.events import History
@@ -34,7 +35,9 @@ __all__ = [
     "LikelihoodDisplacement",
     "LogpMismatch",
     "NotFinite",
+    "OffData",
     "OnePart",
+    "SampleCollapse",
     "SeriesCheck",
     "UncertaintyGrowth",
     "all_findings",
@@ -45,7 +48,8 @@ __all__ = [
 
 _ALL: tuple[type[SeriesCheck], ...] = (
     ConstantReward, FailingReward, KLBudget, EntropyCollapse, LengthDrift, DeadGroups, LogpMismatch, DiversityLoss,
-    HeldOutDivergence, NotFinite, LikelihoodDisplacement, UncertaintyGrowth, OnePart,
+    HeldOutDivergence, NotFinite, LikelihoodDisplacement, UncertaintyGrowth, OnePart, OffData,
+    SampleCollapse,
 )  # fmt: skip
 
 

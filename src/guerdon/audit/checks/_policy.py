@@ -22,32 +22,38 @@ class KLBudget(SeriesCheck):
         limit: Nats per sample, by the median over five draws. Choosing the best of n answers costs at most
             ``log n - (n - 1) / n`` nats: 10 nats are beyond the best of fifty thousand.
         step_limit: Nats per step: at 1, every step is on average 2.7 times as likely as under the reference.
+        dim_limit: Nats per number and step, where a step chooses many numbers at once (the denoising of pictures): at 0.1,
+            each is moved by 0.45 of its own noise, ``sqrt(2 * 0.1)``. It then stands in place of the other two, because fifty
+            nats are little among thousands of numbers.
     """
 
     limit: float = 50.0
     step_limit: float = 1.0
+    dim_limit: float = 0.1
 
-    reads = ("kl", "kl_step")
+    reads = ("kl", "kl_step", "kl_dim")
     about = "a KL beyond its budget"
     advice = (
         "Strengthen the KL term, lower the learning rate, or stop earlier (`stop: {kl: ...}`); read the samples after training."
     )
 
     def severity(self, s: Series) -> Floats:
+        if s.known("kl_dim"):
+            return trailing_median(s["kl_dim"], 5, 3) / self.dim_limit
         return np.fmax(trailing_median(s["kl"], 5, 3) / self.limit, trailing_median(s["kl_step"], 5, 3) / self.step_limit)
 
     def words(self, s: Series, m: Moment) -> tuple[Level, str, dict[str, Any]]:
-        kl, per_step = (float(trailing_median(s[n], 5, 1)[m.at]) for n in ("kl", "kl_step"))
-        evidence = {
-            "KL per sample, nats": kl,
-            "limit per sample": self.limit,
-            "KL per step, nats": per_step,
-            "limit per step": self.step_limit,
-        }
+        kl, per_step, per_dim = (float(trailing_median(s[n], 5, 1)[m.at]) for n in self.reads)
+        wide = math.isfinite(per_dim)
+        evidence = {"KL per sample, nats": kl} | (
+            {"KL per number and step, nats": per_dim, "limit per number and step": self.dim_limit} if wide else
+            {"limit per sample": self.limit, "KL per step, nats": per_step, "limit per step": self.step_limit}
+        )  # fmt: skip
         if m.kind == "ended":
             return "info", f"The KL to the reference is back within its budget, at {number(kl)} nats per sample.", evidence
         grew = "has doubled to" if m.kind == "grew" else "is over budget at"
-        return "warning", f"The KL to the reference {grew} {number(kl)} nats per sample, {number(per_step)} per step.", evidence
+        step = f"{number(per_dim)} per number and step" if wide else f"{number(per_step)} per step"
+        return "warning", f"The KL to the reference {grew} {number(kl)} nats per sample, {step}.", evidence
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from guerdon.audit.checks import SeriesCheck, checks_of
 from guerdon.audit.events import History
 from guerdon.audit.formats import count, fixed, interval, number, percent, plural, visible
 from guerdon.audit.outcome import Change, best_of_n
-from guerdon.audit.report import control
+from guerdon.audit.report import control, pictures
 from guerdon.audit.report.summary import Facts, diversity, plan_of
 from guerdon.audit.series import draws_of, evals_of
 from guerdon.core.protocols import Finding
@@ -55,6 +55,7 @@ def tiles_of(facts: Facts) -> list[Tile]:
         word, tone = ("lost", "bad") if "DiversityLoss" in told else ("kept", "good" if spread.kept >= 0.9 else "neutral")
         lines: tuple[str, ...] = (f"{name} from {number(spread.before.mean)}", f"to {number(spread.after.mean)}")
         tiles.append(Tile("Diversity", percent(spread.kept), lines, word, tone))
+    tiles += _picture_tiles(facts.history, told)
     serious = [f for f in facts.findings if f.level != "info"]
     names = sorted({f.check for f in serious}, key=lambda c: min(_LEVELS.index(f.level) for f in serious if f.check == c))
     lines = tuple(_words(n) for n in names[:2]) or ("by the checks below",)
@@ -74,6 +75,23 @@ def _world_tiles(facts: Facts) -> list[Tile]:
     ):
         if found is not None:
             tiles.append(Tile(name, found[0], found[1], unit="steps" if name == "Episode length" else ""))
+    return tiles
+
+
+def _picture_tiles(history: History, told: set[str]) -> list[Tile]:
+    """Where samples lie, and how much they still differ."""
+    outside, tiles = pictures.ends_of(history, "off_data/outside"), []
+    if outside:
+        word, tone = (
+            ("left the data", "bad") if "OffData" in told else ("near the data", "good" if outside.after < 0.05 else "neutral")
+        )
+        lines = (f"of the samples, {percent(outside.before)} at first", "of real pictures, 1\u00a0%")
+        tiles.append(Tile("Outside the data", percent(outside.after), lines, word, tone))
+    name, spread = pictures.variety(history)
+    if spread and math.isfinite(spread.kept):
+        word, tone = ("lost", "bad") if "SampleCollapse" in told else ("kept", "good" if spread.kept >= 0.9 else "neutral")
+        lines = (f"{name} from {number(spread.before)}", f"to {number(spread.after)}")
+        tiles.append(Tile("Diversity", percent(spread.kept), lines, word, tone))
     return tiles
 
 
@@ -103,14 +121,19 @@ def tiles_note(facts: Facts) -> str:
         return ""
     brackets = " In brackets: 95\u00a0% intervals of the difference." if math.isfinite(c.difference.lo) else ""
     if c.source == "evaluation":
-        n = f" of {count(c.after.n)} {'episodes' if facts.world else 'answers'}" if c.after.n else ""
+        n = (
+            f" of {count(c.after.n)} {'episodes' if facts.world else 'samples' if facts.pictures else 'answers'}"
+            if c.after.n
+            else ""
+        )
         of = "from the same starts" if facts.world else "to the same contexts"
         when = "before training" if c.step_before == 0 else f"after {plural(c.step_before, 'draw')}"
         return f"From evaluations{n} {of} {when} and after {plural(c.step_after, 'draw')}.{brackets}"
     ends = "the first draw and the last" if c.draws == 1 else f"the first {c.draws} draws and the last {c.draws}"
     if facts.world:
         return f"From the episodes of {ends}.{brackets}"
-    return f"From the training answers of {ends}; the contexts may differ.{brackets}"
+    what = "samples" if facts.pictures else "answers"
+    return f"From the training {what} of {ends}; the contexts may differ.{brackets}"
 
 
 def _words(camel: str) -> str:
@@ -165,15 +188,24 @@ def _at(step: int | None) -> str:
 def checked(history: History) -> tuple[list[str], list[str]]:
     """(what was looked for, what could not be judged) in words."""
     draws, evals = draws_of(history), evals_of(history)
-    world = control.in_a_world(history)
+    world, drawn = control.in_a_world(history), pictures.drawn(history)
     yes: list[str] = []
     no: list[str] = []
     for c in checks_of(plan_of(history)):
         judged = c.judged(evals if c.of == "evaluations" else draws)
         if world and not judged and not _of_worlds(c, history):
             continue
-        (yes if judged else no).append(c.about.replace("answers", "episodes") if world else c.about)
+        if not judged and not _of_this_kind(c, drawn):
+            continue
+        about = c.about.replace("answers", "episodes") if world else c.about.replace("answers", "samples") if drawn else c.about
+        (yes if judged else no).append(about)
     return yes, no
+
+
+def _of_this_kind(check: SeriesCheck, drawn: bool) -> bool:
+    """Whether a check looks at what a run of pictures, or one of texts, logs; of the other kind nothing need be said."""
+    first = check.reads[0] if check.reads else ""
+    return not first.startswith(("distinct", "entropy")) if drawn else not first.startswith(("off_data/", "diversity/"))
 
 
 def _of_worlds(check: SeriesCheck, history: History) -> bool:

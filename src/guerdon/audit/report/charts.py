@@ -59,6 +59,7 @@ class Small(NamedTuple):
 
 POLICY = (
     Small("kl", "KL to the reference", "nats per sample", "how far the policy has moved; 0 is where it started", zero=True),
+    Small("kl_dim", "KL per dimension", "nats per step", "comparable between sizes and numbers of steps"),
     Small("entropy", "Entropy", "nats per step", "how open its choices are; 0 would be no choice at all"),
     Small("distinct_2", "Distinct-2", "share", "different token pairs among all; lower means more alike", ceiling=1.0),
     Small("distinct_1", "Distinct-1", "share", "different tokens among all", ceiling=1.0),
@@ -158,17 +159,27 @@ def part_panels(history: History, limit: int = 9) -> list[Panel]:
 def policy_panels(history: History) -> list[Panel]:
     """Small charts of what the policy does: distance, entropy, diversity, length and so on, where known."""
     panels = []
+    denoised = "kl_dim" in history.metrics or bool(history.grids)
     for s in POLICY:
         if s.name == "reward/ok" and not history.failures:
             continue
+        if denoised and (s.name == "differential_entropy" or _constant(history, s.name)):
+            continue  # given by the noise schedule, not by the policy
         evaluated = s.name in ("kl", "entropy", "length", "terminal")  # distinct-n depends on how many answers are pooled
         dots = readings(history.evals, s.name, s.colour, s.name, " ") if evaluated else []  # type: ignore[arg-type]
         marks: list[Line | Dots] = [*trend(history, s.name, s.colour, end=not dots), *dots]
         frame = Frame(*SMALL, about=f"{s.title} by draw", zero=s.zero, ceiling=s.ceiling)
         if svg := chart(marks, frame):
             note = s.note.replace("answers", "episodes, or parts of them,") if "episode/count" in history.metrics else s.note
+            note = note.replace("per answer", "per sample").replace("answers", "samples") if denoised else note
             panels.append(Panel(s.title, svg, s.unit, note))
     return [*panels, *displacement_panel(history)]
+
+
+def _constant(history: History, name: str) -> bool:
+    """Whether a length never changed: the number of noisy steps, as the plan says it."""
+    _, values = history.metric(name)
+    return name == "length" and len(set(values.tolist())) < 2
 
 
 def displacement_panel(history: History) -> list[Panel]:

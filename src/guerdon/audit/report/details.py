@@ -184,7 +184,7 @@ _PHASES = {
     "sample": "the policy answers", "reward": "answers are scored", "reference": "what references say of them",
     "value": "critics estimate returns", "credit": "transforms, selection, advantages", "update": "learners learn",
     "evaluate": "held-out evaluation", "checkpoint": "the state is saved", "read": "given answers are read",
-    "frames": "episodes are acted again for pictures",
+    "frames": "pictures are made for this page",
     "not timed": "start, logging and anything else",
 }  # fmt: skip
 

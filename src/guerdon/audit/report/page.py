@@ -13,7 +13,7 @@ import yaml
 from guerdon.audit.events import History, read_history
 from guerdon.audit.formats import percent, plural
 from guerdon.audit.overoptimisation import rl_curve
-from guerdon.audit.report import blocks, charts, control, details, frames, overoptimisation
+from guerdon.audit.report import blocks, charts, control, details, frames, overoptimisation, pictures
 from guerdon.audit.report.frontier import frontier_of_run
 from guerdon.audit.report.render import render, write_text
 from guerdon.audit.report.summary import Facts, facts_of, plan_of, summary_of
@@ -59,20 +59,22 @@ def render_report(facts: Facts, folder: Path, *, samples: int, characters: int) 
     section = overoptimisation.section_of(rl_curve(h), facts.hacking, (h.end or {}).get("best_step"))
     hacked = facts.hacking.outcome == "hacking seen"
     strips, strips_note = frames.strips_of(h, folder)
-    lost = details.peak_samples(h, min(samples, 4), min(characters, 600)) if hacked else details.Samples()
+    album = pictures.album_of(h, folder) if characters else pictures.Album()
+    lost = details.peak_samples(h, min(samples, 4), min(characters, 600)) if hacked and not album.samples else details.Samples()
     return render(
         "report.html", title=f"{facts.name} · guerdon run report", kind="run report", corner=corner(h), facts=facts, draws=len(h),
         state_note=state_note(facts), tiles=blocks.tiles_of(facts), tiles_note=blocks.tiles_note(facts),
         returns=control.learning_curve(h) if facts.world else None, strips=strips, strips_note=strips_note,
+        album=album, measured=pictures.measure_panels(h),
         reward_svg="" if facts.pays_itself else charts.reward_chart(h), reading=reading(h), judged=not facts.pays_itself,
         frontier_svg=frontier_svg, frontier_note=frontier_note,
         findings=blocks.finding_cards(facts.findings), looked_for=looked_for, not_judged=not_judged,
         parts=charts.part_panels(h), section=section, hacking=facts.hacking, hacking_tone=overoptimisation.tone_of(facts.hacking),
         hacking_chip="hacking not measured" if facts.hacking.outcome == "not measured" else facts.hacking.outcome,
         hacking_text=said, hacking_line=said.split(". ")[0].rstrip(".") + ".", lost=lost,
-        samples=details.Samples() if facts.world else details.samples_of(h, samples, characters),
+        samples=details.Samples() if facts.world or album.samples else details.samples_of(h, samples, characters),
         policy=charts.policy_panels(h), diversity_note=diversity_note(facts),
-        failures=details.failure_bars(h), failure_note=failure_note(h, facts.world),
+        failures=details.failure_bars(h), failure_note=failure_note(h, facts.world, facts.pictures),
         time=details.time_bars(h, facts.world), time_svg=charts.time_chart(h),
         learners=charts.learner_panels(h), plan=details.plan_view(h, plan_file), papers=details.papers(h),
         origin=details.origin(facts), from_plan_file=bool(plan_file),
@@ -140,9 +142,9 @@ def diversity_note(facts: Facts) -> str:
     )
 
 
-def failure_note(h: History, world: bool = False) -> str:
+def failure_note(h: History, world: bool = False, pictures: bool = False) -> str:
     """How many rows could not be scored."""
-    what = "episode or part of one" if world else "answer"
+    what = "episode or part of one" if world else "sample" if pictures else "answer"
     ok = h.metrics.get("reward/ok")
     total = sum(h.failures.values())
     many = plural(total, what, "episodes or parts of them" if world else None)

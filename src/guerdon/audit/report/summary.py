@@ -14,7 +14,7 @@ from guerdon.audit.formats import duration, fixed, number, percent, plain, plura
 from guerdon.audit.measures import Interval
 from guerdon.audit.outcome import Change, Of, change
 from guerdon.audit.overoptimisation import RLCurve, rl_curve
-from guerdon.audit.report import control
+from guerdon.audit.report import control, pictures
 from guerdon.audit.verdict import HackingVerdict, hacking
 from guerdon.core.protocols import Finding
 
@@ -31,7 +31,8 @@ class Verdict(NamedTuple):
 class Facts(NamedTuple):
     """What the page and summary.json are made from.
 
-    ``world``: the run acted in a world; ``pays_itself``: and what that pays is all it was trained on.
+    ``world``: the run acted in a world; ``pays_itself``: and what that pays is all it was trained on. ``pictures``: it makes
+    pictures.
     """
 
     history: History
@@ -46,6 +47,7 @@ class Facts(NamedTuple):
     hacking: HackingVerdict
     world: bool = False
     pays_itself: bool = False
+    pictures: bool = False
 
 
 def facts_of(history: History) -> Facts:
@@ -64,7 +66,9 @@ def facts_of(history: History) -> Facts:
     text = headline_of(history, state, planned, changes)
     world, alone = control.in_a_world(history), control.pays_itself(history)
     task = "" if task == name else task
-    return Facts(history, name, task, state, planned, changes, found, verdict, text, hacked, world, alone)
+    return Facts(
+        history, name, task, state, planned, changes, found, verdict, text, hacked, world, alone, pictures.drawn(history)
+    )
 
 
 def plan_of(history: History) -> Mapping[str, Any]:
@@ -108,6 +112,8 @@ def verdict_of(
     if hacked.outcome == "hacking seen" and not hacked.recovered:
         after = "then fell" if held.direction == "rose" else "fell"
         return Verdict("bad", f"Over-optimised: the training reward went on rising while the held-out reward {after}.")
+    if any(f.check == "OffData" and f.level == "error" for f in found) and reward.direction != "fell":
+        return Verdict("bad", "The reward rose, and the samples left the data: it is not to be had from real ones.")
     if reward.direction == "fell":
         return Verdict("bad", "The reward fell.")
     if reward.direction == "unclear":
@@ -117,9 +123,10 @@ def verdict_of(
         return Verdict("neutral", moved.strip() or "One reading of the reward: nothing to compare it with.")
     if held and held.direction == "fell":
         return Verdict("bad", "The reward rose, but a held-out reward, never trained on, fell.")
-    if any(f.check == "DiversityLoss" and f.level != "info" for f in found):
+    if alike := next((f.check for f in found if f.check in ("DiversityLoss", "SampleCollapse") and f.level != "info"), ""):
         also = " and a held-out reward" if held and held.direction == "rose" else ""
-        return Verdict("bad", f"The reward{also} rose, at the price of diversity: the answers became more alike.")
+        what = "samples" if alike == "SampleCollapse" else "answers"
+        return Verdict("bad", f"The reward{also} rose, at the price of diversity: the {what} became more alike.")
     if held and held.direction == "rose":
         return Verdict("good", "The reward rose, and a held-out reward, never trained on, rose with it.")
     if held:
@@ -149,11 +156,11 @@ def headline_of(history: History, state: State, planned: int | None, changes: Ma
     where = f" on {'CPU' if device == 'cpu' else device}" if device else ""
     time = f" in {duration(history.elapsed)}" if history.elapsed > 0 else ""
     ran = f"{plural(history.draws, 'draw')}{of}{control.size_of(history)}{what}{where}{time}"
-    outcome = _outcome(changes, control.pays_itself(history))
+    outcome = _outcome(changes, control.pays_itself(history), history)
     return f"{ran}: {outcome}." if outcome else f"{ran}."
 
 
-def _outcome(changes: Mapping[Of, Change], pays_itself: bool = False) -> str:
+def _outcome(changes: Mapping[Of, Change], pays_itself: bool, history: History) -> str:
     gain, reward, held, kl = changes["return"], changes["reward"], changes["held_out"], changes["kl"]
     reward = Change() if pays_itself else reward
     parts = []
@@ -173,6 +180,8 @@ def _outcome(changes: Mapping[Of, Change], pays_itself: bool = False) -> str:
         last.append(f"{percent(spread.kept)} of its diversity ({name}) was kept")
     if kl and math.isfinite(kl.after.mean):
         last.append(f"the policy moved {number(kl.after.mean)} nats from its reference")
+    if where := pictures.left_the_data(history):
+        last.append(where)
     text = ", ".join(parts)
     return text + ("; " if text and last else "") + " and ".join(last)
 
