@@ -205,9 +205,10 @@ def test_a_run_raises_the_reward_and_the_price_holds_it_back(how: dict[str, Any]
         Diffusion.of((2,), network=DenoiserMLP((16,)), kernel=DDPM("large"), steps=3, dtype="float64") for _ in range(2)
     )
     climbing, holding = climb(free, 0.0, **how), climb(held, 2.0, **how)
-    assert climbing[-1]["reward/mean"] > climbing[0]["reward/mean"] + 0.5
-    assert holding[-1]["reward/mean"] > holding[0]["reward/mean"]
-    assert holding[-1]["kl/policy"] < 0.5 * climbing[-1]["kl"] or climbing[-1]["kl"] > 2 * holding[-1]["kl"]
+    assert climbing[0]["reward/mean"] < -2
+    assert climbing[-1]["reward/mean"] > -0.2
+    assert -2.5 < holding[-1]["reward/mean"] < -0.5  # raised, and held back
+    assert holding[-1]["kl"] < 0.4 * climbing[-1]["kl"]  # both measured by the loop, from log-probs
 
 
 def test_a_learner_goes_on_where_it_was_saved() -> None:

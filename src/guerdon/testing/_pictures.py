@@ -20,7 +20,19 @@ def shaken(policy: Any, seed: int = 0, by: float = 0.1) -> Any:
 
 def example_pictures() -> dict[str, tuple[Policy, Items]]:
     """name -> (a tiny policy that goes from noise to data, items to sample from)."""
-    from guerdon.policies import DDPM, Consistency, DenoiserMLP, Diffusion, Fill, Flow, Labels, MaskedDiffusion, RandomOrder, TokenMLP, UNet
+    from guerdon.policies import (
+        DDPM,
+        Consistency,
+        DenoiserMLP,
+        Diffusion,
+        Fill,
+        Flow,
+        Labels,
+        MaskedDiffusion,
+        RandomOrder,
+        TokenMLP,
+        UNet,
+    )
 
     labels = Items([0, 1, 1], Streams(0).uids(3))
     small: dict[str, Any] = {"network": DenoiserMLP((8,)), "dtype": "float64", "steps": 4}

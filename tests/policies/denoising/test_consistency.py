@@ -218,16 +218,14 @@ def test_a_student_of_a_known_mixture_reaches_it_in_two_steps(student: Consisten
     streams = Streams(9)
     many = items(1500, streams)
     goal = mixture().sample(many, 1, streams=streams).outputs
-    true, again = data(1500, streams.fork(1)), data(1500, streams.fork(2))
+    true = data(1500, streams.fork(1))
     assert isinstance(goal, Tensor)
-    floor = energy(true, again)
-    assert energy(goal, true) < 4 * floor  # the teacher is right, with its 50 steps
-    for steps in (2, 4):
-        few = student.sample(many, 1, streams=streams, steps=steps).outputs
-        hasty = mixture().sample(many, 1, streams=streams, steps=steps).outputs
-        assert isinstance(few, Tensor) and isinstance(hasty, Tensor)
-        assert energy(few, goal) < 0.01
-        assert energy(few, goal) < energy(hasty, goal) / 3  # the teacher's own few steps are far from it
+    assert energy(goal, true) < 0.005  # the teacher is right, with its 50 steps; two draws of the data: 0.001
+    for steps, hasty in ((2, 0.2), (4, 0.02)):  # the teacher's own distance with so few steps
+        few, own = (p.sample(many, 1, streams=streams, steps=steps).outputs for p in (student, mixture()))
+        assert isinstance(few, Tensor) and isinstance(own, Tensor)
+        assert energy(own, goal) > 0.8 * hasty
+        assert energy(few, goal) < 0.015  # at three seeds: 0.003 to 0.009
         nearest = torch.cdist(few, MEANS).argmin(1)
         shares = torch.bincount(nearest, minlength=3) / len(few)
         assert float((shares - SHARES).abs().sum() / 2) < 0.05
