@@ -280,7 +280,7 @@ class Denoising(Policy):
         """[B, T, D] features."""
         assert rollout.states is not None
         asked, states, level = self.ask(rollout.contexts, self.how), rollout.states, rollout.trace["level"]
-        features: Any = self.network.features  # type: ignore[union-attr]
+        features: Any = self.network.features
         row = torch.arange(len(rollout)).repeat_interleave(rollout.steps)
         flat, where = states[:, :-1].flatten(0, 1), level.flatten().cpu()
         settings = [type(self.how).of(b)[0] for b in rollout.behaviour]
