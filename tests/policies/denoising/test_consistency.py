@@ -73,11 +73,11 @@ def small(predict: str = "velocity", steps: int = 3) -> Consistency:
 @pytest.fixture(scope="module")
 def student() -> Consistency:
     streams = Streams(1)
-    pupil = Consistency.of((2,), network=DenoiserMLP((64, 64)), noise=Straight(), predict="flow", dtype="float64")
+    pupil = Consistency.of((2,), network=DenoiserMLP((48, 48)), noise=Straight(), predict="flow", dtype="float64")
     given = data(2000, streams)
     spec = Distillation(points=16, huber=0.03, ema=0.9)
     return Consistency.distilled_from(
-        mixture(), items(2000, streams), given, streams=streams, student=pupil, updates=300, batch=128, lr=4e-3, spec=spec
+        mixture(), items(2000, streams), given, streams=streams, student=pupil, updates=240, batch=128, lr=5e-3, spec=spec
     )
 
 
@@ -216,16 +216,16 @@ def test_settings_that_make_no_sense(field: str, value: float) -> None:
 
 def test_a_student_of_a_known_mixture_reaches_it_in_two_steps(student: Consistency) -> None:
     streams = Streams(9)
-    many = items(1500, streams)
+    many = items(800, streams)
     goal = mixture().sample(many, 1, streams=streams).outputs
-    true = data(1500, streams.fork(1))
+    true = data(800, streams.fork(1))
     assert isinstance(goal, Tensor)
-    assert energy(goal, true) < 0.005  # the teacher is right, with its 50 steps; two draws of the data: 0.001
+    assert energy(goal, true) < 0.01  # the teacher is right, with its 50 steps; two draws of the data: 0.002
     for steps, hasty in ((2, 0.2), (4, 0.02)):  # the teacher's own distance with so few steps
         few, own = (p.sample(many, 1, streams=streams, steps=steps).outputs for p in (student, mixture()))
         assert isinstance(few, Tensor) and isinstance(own, Tensor)
         assert energy(own, goal) > 0.8 * hasty
-        assert energy(few, goal) < 0.015  # at three seeds: 0.003 to 0.009
+        assert energy(few, goal) < 0.016  # at three other seeds: 0.005 to 0.010
         nearest = torch.cdist(few, MEANS).argmin(1)
         shares = torch.bincount(nearest, minlength=3) / len(few)
         assert float((shares - SHARES).abs().sum() / 2) < 0.05

@@ -150,9 +150,10 @@ class Walk:
         """Walk to the end; the rows, with some of the rollout's fields changed."""
         while not self.done:
             self.advance()
+        outputs = changes.pop("outputs") if "outputs" in changes else self.policy.decoded(self.states[:, -1])
         level = (self.first + torch.arange(self.steps)).expand(len(self.uid), -1)
         rollout = Rollout(
-            contexts=self.items.contexts, outputs=self.policy.decoded(self.states[:, -1]), states=self.states,
+            contexts=self.items.contexts, outputs=outputs, states=self.states,
             actions=self.states[:, 1:], mask=self.mask, logp=self.logp,
             node=self.node if self.branched else None, group=self.group, uid=self.uid,
             behaviour=(self.behaviour,), info=self.items.info, trace={"level": level},
