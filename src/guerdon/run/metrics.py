@@ -55,6 +55,8 @@ def rollout_metrics(rollout: Rollout, reference: Tensor | None, first: Mapping[s
         out |= {f"distinct_{n}": distinct_n(rows, n, tokens) for n in (1, 2)} | {"distinct_tokens": float(tokens)}
     if control and any(b.temperature == 0 for b in rollout.behaviour):
         return out  # the likeliest actions are no sample: neither KL nor entropy can be had from them
+    if not bool(mask.any()):
+        return out  # an ODE chooses nothing: it has neither
     # Sampled estimates. The surprise of a density may be negative, and is no share of a start.
     density = rollout.actions.is_floating_point() and rollout.actions.dim() > 2
     summed = 1.0 if control or not density else of_sums(rollout)
