@@ -18,7 +18,7 @@ from guerdon.policies.denoising._asked import Asked
 from guerdon.policies.denoising._how import Bound, How, Weight
 from guerdon.policies.denoising._walk import Walk
 
-_NUMBERS = 1 << 16  # of states that go through the network at once: more is no faster, and what is freed leaves holes
+_NUMBERS = 1 << 18  # of states that go through the network at once: more only fills memory
 _ROWS = 1024
 
 
@@ -267,8 +267,13 @@ class Denoising(Policy):
             return tuple(proposal.logp(after) if n == "logp" else proposal.entropy() for n in names)
 
         parts = torch.arange(len(row)).split(self.steps_at_once)
-        again = torch.is_grad_enabled() and len(parts) > 1
-        found = [checkpoint(one, p, use_reentrant=False) if again else one(p) for p in parts]
+        if not torch.is_grad_enabled():  # small tensors kept between large ones would leave holes in the heap
+            out = {name: torch.zeros(len(row), dtype=torch.double) for name in names}
+            for part in parts:
+                for name, value in zip(names, one(part), strict=True):
+                    out[name][part] = value.cpu()
+            return out
+        found = [checkpoint(one, p, use_reentrant=False) if len(parts) > 1 else one(p) for p in parts]
         return {name: torch.cat([f[k] for f in found]) for k, name in enumerate(names)}
 
     def _bound(self, state: Tensor, data: Tensor, level: Tensor, asked: Asked, how: How, bound: Bound, dims: str) -> Tensor:
