@@ -19,7 +19,8 @@ class Group:
         contexts: Contexts per draw.
         n: Samples per context.
         chunk: Contexts sampled at once (None: all). A reward on single rows or groups scores one chunk while the policy samples
-            the next; results do not depend on it.
+            the next. It decides which random numbers a row gets, and nothing
+            else. Of pictures, the parts and what they are joined into are held at once.
         controls: How to act: ``max_tokens``, ``temperature``, ``top_p`` ...
     """
 

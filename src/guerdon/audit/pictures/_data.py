@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from guerdon.core.errors import DataError, PlanError, nearest
+from guerdon.core.pictures import DRAWN, read_picture
 
 _KINDS = (".safetensors", ".npy", ".npz")
-_DRAWN = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 
 
 @dataclass(frozen=True)
@@ -97,22 +97,12 @@ class PictureFile:
         return named[self.key or next(iter(named))]
 
     def _folder(self, folder: Path) -> Tensor:
-        files = sorted(p for p in folder.iterdir() if p.suffix.lower() in _DRAWN)
+        files = sorted(p for p in folder.iterdir() if p.suffix.lower() in DRAWN)
         if not files:
-            raise DataError(f"{folder}: no picture in it; expected files ending in {', '.join(_DRAWN)}")
-        try:
-            from PIL import Image, UnidentifiedImageError
-        except ImportError:
-            raise DataError(f"{folder}: reading picture files needs Pillow: pip install pillow") from None
+            raise DataError(f"{folder}: no picture in it; expected files ending in {', '.join(DRAWN)}")
         rows: list[Tensor] = []
         for file in files:
-            try:
-                with Image.open(file) as picture:
-                    x = np.asarray(picture.convert("RGB" if self.channels == 3 else "L"))
-            except (OSError, UnidentifiedImageError) as e:
-                raise DataError(f"{file}: not a picture that can be read ({type(e).__name__})") from None
-            row = torch.from_numpy(x.copy()).float() / 127.5 - 1
-            rows.append(row.movedim(-1, 0) if row.dim() == 3 else row[None])
+            rows.append(read_picture(file, channels=self.channels))
             if rows[-1].shape != rows[0].shape:
                 size, first = tuple(rows[-1].shape[1:]), tuple(rows[0].shape[1:])
                 raise DataError(f"{file}: {size[1]} × {size[0]} pixels, and {files[0].name} has {first[1]} × {first[0]}")
