@@ -192,7 +192,7 @@ def test_parts_of_ones_own_are_saved_and_not_guessed(tmp_path: Path) -> None:
         ("condition", "own", "condition was one of its own"),
         ("condition", {"use": "DenoiserMLP"}, "condition is DenoiserMLP, expected one of Labels, Words, Edits"),
         ("condition", {"use": "Labels", "n": 2}, "it lacks tensor condition.table"),
-        ("steps", 0, r"level must be from 0 \(noise\) to -1"),
+        ("steps", 0, "steps must be at least 1, got 0"),
         ("steps", 5000, "Cosine has 1 to 1000 steps, got steps=5000"),
         ("steps", "16", "steps is '16', expected a whole number"),
         ("steps", 2.5, "steps is 2.5, expected a whole number"),

@@ -52,15 +52,24 @@ class How:
     level: int = 0
 
     def __post_init__(self) -> None:
-        if not math.isfinite(self.guidance):
-            raise PlanError(f"guidance must be a finite number, got {self.guidance}")
+        given: dict[str, Any] = {"steps": self.steps, "level": self.level}
+        for name, value in given.items():
+            if not isinstance(value, int) or isinstance(value, bool):
+                raise PlanError(f"{name} must be a whole number, got {value!r}")
+        if self.steps < 1:
+            raise PlanError(f"steps must be at least 1, got {self.steps}")
+        strength: Any = self.guidance
+        if not isinstance(strength, int | float) or not math.isfinite(strength):
+            raise PlanError(f"guidance must be a finite number, got {strength!r}")
         if not 0 <= self.level < self.steps:
             raise PlanError(f"level must be from 0 (noise) to {self.steps - 1}, got {self.level}")
         if self.window is not None:
-            object.__setattr__(self, "window", tuple(self.window))
-            first, count = self.window
-            if not (0 <= first < self.steps and 1 <= count <= self.steps - first):
-                raise PlanError(f"window {self.window} is (first level, how many) among {self.steps} steps")
+            window: Any = self.window
+            window = tuple(window) if isinstance(window, list) else window
+            object.__setattr__(self, "window", window)
+            whole = isinstance(window, tuple) and len(window) == 2 and all(isinstance(w, int) for w in window)
+            if not (whole and 0 <= window[0] < self.steps and 1 <= window[1] <= self.steps - window[0]):
+                raise PlanError(f"window is (first level, how many) among {self.steps} steps, got {window!r}")
         if self.kernel is not None and not isinstance(self.kernel, self.kernels):
             raise PlanError(f"kernel is {self.kernel!r}; expected one such as {self.still!r}")
 

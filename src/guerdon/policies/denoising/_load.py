@@ -57,6 +57,7 @@ def _own(folder: Path, name: str, how: dict[str, Any]) -> Any:
         raise PlanError(f"{name}: {extra[0]} is for networks of diffusers, and this one is guerdon's own")
     policy: Any = load_folder(folder, name, how.get("dtype"))
     policy.how = policy.how.changed(name, **{k: how[k] for k in _HOW if k in how})
+    policy.times(policy.how.steps)  # whether there is such a chain is told now
     return policy
 
 

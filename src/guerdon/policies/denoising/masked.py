@@ -36,8 +36,9 @@ class TokenHow(How):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not (math.isfinite(self.temperature) and self.temperature >= 0):
-            raise PlanError(f"temperature must be at least 0, got {self.temperature}")
+        heat: Any = self.temperature
+        if not isinstance(heat, int | float) or not (math.isfinite(heat) and heat >= 0):
+            raise PlanError(f"temperature must be at least 0, got {heat!r}")
 
     @classmethod
     def of(cls, behaviour: Behaviour) -> tuple[How, Bound | None]:
