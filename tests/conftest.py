@@ -1,10 +1,13 @@
 """What every test shares: offline, few threads, the same examples each time, a cache of its own."""
 
+import importlib.util
 import os
 import shutil
 import signal
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 # Before torch, transformers and matplotlib are imported: they read these once.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -55,3 +58,18 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("no shared data: set GUERDON_SHARED_DATA to its folder, or put it at ../shared/data beside the checkout")
     return folder
+
+
+@pytest.fixture(scope="session")
+def loaded() -> Callable[[Path], ModuleType]:
+    """A file of helpers as a module, for tests that are no package."""
+
+    def load(path: Path) -> ModuleType:
+        spec = importlib.util.spec_from_file_location("_".join(path.with_suffix("").parts[-3:]), path)
+        assert spec
+        assert spec.loader
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return load

@@ -1,4 +1,4 @@
-import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -6,11 +6,6 @@ import pytest
 
 
 @pytest.fixture(scope="session")
-def synthetic() -> ModuleType:
+def synthetic(loaded: Callable[[Path], ModuleType]) -> ModuleType:
     """The generator of made-up run folders beside this file."""
-    spec = importlib.util.spec_from_file_location("audit_synthetic", Path(__file__).with_name("synthetic.py"))
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return loaded(Path(__file__).with_name("synthetic.py"))

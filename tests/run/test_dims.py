@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -45,6 +47,13 @@ def test_a_term_asks_for_the_mean_over_dimensions():
     assert {b.dims for b in reward.seen.behaviour} == {"sum"}
     assert torch.equal(mean.states, reward.seen.states)
     torch.testing.assert_close(mean.logp * 6, reward.seen.logp, rtol=1e-12, atol=1e-12)
+
+
+def test_a_run_does_not_inherit_what_an_earlier_one_asked_for():
+    policy, reward = tiny(), Right()
+    for terms, dims in ((Term(objectives.PolicyGradient(), dims="mean"), "mean"), (objectives.PolicyGradient(), "sum")):
+        run(dataclasses.replace(plan(terms, reward), policy=policy))
+        assert {b.dims for b in reward.seen.behaviour} == {dims}
 
 
 def test_replays_follow_the_rows_and_not_the_policy():

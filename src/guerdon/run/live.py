@@ -107,7 +107,7 @@ class Run:
         self.streams = Streams(plan.seed)
         self.policy: Policy = built(plan.policy)
         self.policy.version = 0
-        self.policy.dims = dims_of(plan) or self.policy.dims
+        self.policy.dims = dims_of(plan) or type(self.policy).dims  # what an earlier run asked for is over
         self.source = opened(plan.source, plan.seed)
         self.references = {n: r.build(self.policy) for n, r in plan.references.items()}
         self.critics = {n: c.build(self.policy) for n, c in plan.critics.items()}

@@ -1,4 +1,4 @@
-import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -6,11 +6,6 @@ import pytest
 
 
 @pytest.fixture(scope="session")
-def drawn() -> ModuleType:
+def drawn(loaded: Callable[[Path], ModuleType]) -> ModuleType:
     """The policy that draws discs, beside this file."""
-    spec = importlib.util.spec_from_file_location("audit_pictures_drawn", Path(__file__).with_name("drawn.py"))
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return loaded(Path(__file__).with_name("drawn.py"))

@@ -6,7 +6,7 @@ import re
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -82,12 +82,6 @@ class Conditioner(nn.Module):
             DataError: naming what is not known and the nearest that is.
         """
         raise NotImplementedError
-
-
-class ConditionSpec(Protocol):
-    """A frozen spec that builds a conditioner."""
-
-    def build(self, generator: torch.Generator) -> Conditioner: ...
 
 
 @dataclass(frozen=True)
