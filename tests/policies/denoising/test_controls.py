@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
-from guerdon.core import Items, PlanError, Streams
+from guerdon.core import Items, PlanError, Rollout, Streams
 from guerdon.policies import DDIM, DenoiserMLP, Diffusion
 
 POLICY = Diffusion.of((2,), network=DenoiserMLP((4,)), steps=4)
@@ -37,3 +38,14 @@ def test_a_folder_is_not_opened_with_a_chain_that_there_is_not(tmp_path):
     with pytest.raises(PlanError, match="Cosine has 1 to 1000 steps, got steps=2000"):
         Diffusion.from_pretrained(str(tmp_path / "policy"), steps=2000)
     assert Diffusion.from_pretrained(str(tmp_path / "policy"), steps=7, kernel=DDIM(0.3)).how.kernel == DDIM(0.3)
+
+
+def test_rows_of_chains_of_different_lengths_are_read_together():
+    items, streams = Items([None], Streams(0).uids(1)), Streams(0)
+    short = POLICY.sample(items, 2, streams=streams)
+    given = POLICY.rollout_from(items, torch.zeros(1, 2), streams=streams, draws=4).replace(logp=torch.zeros(1, 4))
+    both = Rollout.cat([short, given, POLICY.sample(items, 1, streams=streams, steps=3)])
+    apart = torch.cat([POLICY(x, want=("hidden",)).hidden for x in (short, given)])
+    torch.testing.assert_close(POLICY(both, want=("hidden",)).hidden[:3], apart)
+    logp = torch.cat([POLICY(x).logp for x in (short, given)])
+    torch.testing.assert_close(POLICY(both).logp[:3], logp)

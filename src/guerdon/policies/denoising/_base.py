@@ -284,15 +284,18 @@ class Denoising(Policy):
     def _hidden(self, rollout: Rollout) -> Tensor:
         """[B, T, D] features."""
         assert rollout.states is not None
-        asked, states, level = self.ask(rollout.contexts, self.how), rollout.states, rollout.trace["level"]
         features: Any = self.network.features
+        asked, level = self.ask(rollout.contexts, self.how), rollout.trace["level"].cpu()
+        time = torch.zeros(level.shape, dtype=torch.double)
+        for k, behaviour in enumerate(rollout.behaviour):
+            mine = rollout.actor.cpu() == k
+            if bool(mine.any()):
+                time[mine] = self.times(type(self.how).of(behaviour)[0].steps)[level[mine]]
         row = torch.arange(len(rollout)).repeat_interleave(rollout.steps)
-        flat, where = states[:, :-1].flatten(0, 1), level.flatten().cpu()
-        settings = [type(self.how).of(b)[0] for b in rollout.behaviour]
-        time = torch.stack([self.times(h.steps)[level.cpu()] for h in settings])[rollout.actor.cpu(), torch.arange(len(rollout))]
+        flat = rollout.states[:, :-1].flatten(0, 1)
         parts = [
             features(flat[p].to(self.device), time.flatten()[p].to(self.device), asked.take(row[p]).given)
-            for p in torch.arange(len(where)).split(self.steps_at_once)
+            for p in torch.arange(len(row)).split(self.steps_at_once)
         ]
         return torch.cat(parts).unflatten(0, (len(rollout), rollout.steps))
 
